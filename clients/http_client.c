@@ -1,0 +1,413 @@
+/*
+ * Calls: those in flight have one of curl's easy handles, the others wait in a FIFO. All that happens to a
+ * call is noted first; callbacks run only from http_client_turn(), when curl is not on the stack.
+ */
+#include "clock.h"
+#include "http_client_internal.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Connections that are kept beside those in flight, e.g. to a region that is not asked at the moment. */
+#define SPARE_CONNECTIONS 64L
+
+enum call_state { CALL_WAITING, CALL_IN_FLIGHT, CALL_FINISHED };
+
+struct call {
+    struct operation op;
+    struct http_client *client;
+    enum call_state state;
+    struct call *prev, *next;  /* in the FIFO, or among the finished ones */
+    struct transfer *transfer; /* from the start of its flight until its callback */
+    size_t heap_index;
+    enum http_outcome outcome; /* once finished */
+    http_call_cb *done;
+    void *ctx;
+    uint64_t deadline_ms, started_us;
+    struct transfer_request request;
+    char text[]; /* of its url and headers */
+};
+
+struct call_list {
+    struct call *first, *last;
+};
+
+struct http_client {
+    struct http_sockets sockets;
+    CURLM *multi;
+    unsigned max_in_flight, max_waiting;
+    unsigned in_flight, waiting, finished;
+    struct call_list waiting_list, finished_list;
+    struct transfer_pool pool;
+    struct call **heap; /* waiting and flying calls; the one with the nearest deadline on top */
+    size_t heap_len;
+};
+
+/* --- lists ------------------------------------------------------------------------------------ */
+
+static void list_append(struct call_list *list, struct call *call) {
+    call->prev = list->last;
+    call->next = NULL;
+    if (list->last != NULL)
+        list->last->next = call;
+    else
+        list->first = call;
+    list->last = call;
+}
+
+static void list_remove(struct call_list *list, struct call *call) {
+    if (call->prev != NULL)
+        call->prev->next = call->next;
+    else
+        list->first = call->next;
+    if (call->next != NULL)
+        call->next->prev = call->prev;
+    else
+        list->last = call->prev;
+}
+
+/* --- deadlines: a binary heap ----------------------------------------------------------------- */
+
+static void heap_put(struct http_client *client, size_t i, struct call *call) {
+    client->heap[i] = call;
+    call->heap_index = i;
+}
+
+static void heap_up(struct http_client *client, size_t i, struct call *call) {
+    while (i > 0 && client->heap[(i - 1) / 2]->deadline_ms > call->deadline_ms) {
+        heap_put(client, i, client->heap[(i - 1) / 2]);
+        i = (i - 1) / 2;
+    }
+    heap_put(client, i, call);
+}
+
+static void heap_down(struct http_client *client, size_t i, struct call *call) {
+    for (;;) {
+        size_t child = 2 * i + 1;
+        if (child >= client->heap_len)
+            break;
+        if (child + 1 < client->heap_len &&
+            client->heap[child + 1]->deadline_ms < client->heap[child]->deadline_ms)
+            child++;
+        if (client->heap[child]->deadline_ms >= call->deadline_ms)
+            break;
+        heap_put(client, i, client->heap[child]);
+        i = child;
+    }
+    heap_put(client, i, call);
+}
+
+static void heap_add(struct http_client *client, struct call *call) {
+    heap_up(client, client->heap_len++, call);
+}
+
+static void heap_remove(struct http_client *client, struct call *call) {
+    size_t i = call->heap_index;
+    struct call *last = client->heap[--client->heap_len];
+    if (last == call)
+        return;
+    if (i > 0 && client->heap[(i - 1) / 2]->deadline_ms > last->deadline_ms)
+        heap_up(client, i, last);
+    else
+        heap_down(client, i, last);
+}
+
+/* --- calls ------------------------------------------------------------------------------------ */
+
+/* Takes a flying call out of curl; a connection that is in the middle of something is closed by that. */
+static void land(struct http_client *client, struct call *call) {
+    curl_multi_remove_handle(client->multi, call->transfer->easy);
+    client->in_flight--;
+}
+
+static void leave_fifo(struct http_client *client, struct call *call) {
+    list_remove(&client->waiting_list, call);
+    client->waiting--;
+}
+
+static void finish(struct http_client *client, struct call *call, enum http_outcome outcome) {
+    heap_remove(client, call);
+    call->outcome = outcome;
+    call->state = CALL_FINISHED;
+    list_append(&client->finished_list, call);
+    client->finished++;
+}
+
+static bool take_off(struct http_client *client, struct call *call) {
+    struct transfer *transfer = transfer_get(&client->pool);
+    if (transfer == NULL)
+        return false;
+    if (!transfer_set(transfer, &call->request, call) ||
+        curl_multi_add_handle(client->multi, transfer->easy) != CURLM_OK) {
+        transfer_release(&client->pool, transfer);
+        return false;
+    }
+    call->transfer = transfer;
+    call->state = CALL_IN_FLIGHT;
+    client->in_flight++;
+    return true;
+}
+
+static void start_waiting(struct http_client *client) {
+    while (client->waiting > 0 && client->in_flight < client->max_in_flight) {
+        struct call *call = client->waiting_list.first;
+        leave_fifo(client, call);
+        if (!take_off(client, call))
+            finish(client, call, HTTP_NO_MEMORY);
+    }
+}
+
+static void call_cancel(struct operation *op) {
+    struct call *call = (struct call *)op;
+    struct http_client *client = call->client;
+
+    switch (call->state) {
+    case CALL_WAITING:
+        leave_fifo(client, call);
+        heap_remove(client, call);
+        break;
+    case CALL_IN_FLIGHT:
+        land(client, call);
+        heap_remove(client, call);
+        break;
+    case CALL_FINISHED:
+        list_remove(&client->finished_list, call);
+        client->finished--;
+        break;
+    }
+    transfer_release(&client->pool, call->transfer);
+    free(call);
+}
+
+/* The length of all texts with their NULs, or 0 for what must not be sent. */
+static size_t text_size(const struct http_call_options *options, unsigned *ret_header_count) {
+    size_t size = strlen(options->url) + 1;
+    unsigned count = 0;
+    while (count < HTTP_CALL_HEADERS_MAX && options->headers[count] != NULL) {
+        const char *header = options->headers[count];
+        size_t len = strcspn(header, "\r\n");
+        if (header[len] != '\0')
+            return 0;
+        size += len + 1;
+        count++;
+    }
+    *ret_header_count = count;
+    return size;
+}
+
+static struct call *call_new(struct http_client *client, const struct http_call_options *options) {
+    unsigned header_count;
+    size_t size = text_size(options, &header_count);
+    if (size == 0) {
+        errno = EINVAL;
+        return NULL;
+    }
+    struct call *call = malloc(sizeof *call + size);
+    if (call == NULL) {
+        errno = ENOMEM;
+        return NULL;
+    }
+    *call = (struct call){
+        .op.cancel = call_cancel,
+        .client = client,
+        .state = CALL_WAITING,
+        .deadline_ms = options->deadline_ms,
+        .started_us = clock_monotonic_us(),
+        .request = {.method = options->method,
+                    .url = call->text,
+                    .header_count = header_count,
+                    .body = options->body,
+                    .body_len = options->body_len,
+                    .max_body = options->max_body,
+                    .headroom = options->headroom},
+    };
+    char *end = stpcpy(call->text, options->url) + 1;
+    for (unsigned i = 0; i < header_count; i++) {
+        call->request.headers[i] = end;
+        end = stpcpy(end, options->headers[i]) + 1;
+    }
+    return call;
+}
+
+struct operation *http_call_start(struct http_client *client, const struct http_call_options *options,
+                                  http_call_cb *done, void *ctx) {
+    bool at_once = client->waiting == 0 && client->in_flight < client->max_in_flight;
+    if (!at_once && client->waiting >= client->max_waiting) {
+        errno = EBUSY;
+        return NULL;
+    }
+    struct call *call = call_new(client, options);
+    if (call == NULL)
+        return NULL;
+    call->done = done;
+    call->ctx = ctx;
+    if (at_once && !take_off(client, call)) {
+        free(call);
+        errno = ENOMEM;
+        return NULL;
+    }
+    if (!at_once) {
+        list_append(&client->waiting_list, call);
+        client->waiting++;
+    }
+    heap_add(client, call);
+    return &call->op;
+}
+
+/* --- the turn --------------------------------------------------------------------------------- */
+
+static enum http_outcome outcome_of(CURLcode code, struct answer_reader *reader) {
+    if (reader->verdict != HTTP_ANSWERED) /* we gave it up, and curl's code says just that */
+        return reader->verdict;
+    switch (code) {
+    case CURLE_OK: answer_end(reader); return reader->verdict;
+    case CURLE_OUT_OF_MEMORY: return HTTP_NO_MEMORY;
+    case CURLE_UNSUPPORTED_PROTOCOL: /* not HTTP, or HTTP/0.9 */
+    case CURLE_WEIRD_SERVER_REPLY: return HTTP_BROKEN;
+    default: return reader->header_bytes == 0 ? HTTP_REFUSED : HTTP_BROKEN;
+    }
+}
+
+static void collect_finished(struct http_client *client) {
+    CURLMsg *message;
+    int left;
+
+    while ((message = curl_multi_info_read(client->multi, &left)) != NULL) {
+        char *private = NULL;
+        CURLcode code = message->data.result; /* gone with the handle's removal */
+        curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, &private);
+        struct call *call = (struct call *)(void *)private;
+        land(client, call);
+        finish(client, call, outcome_of(code, &call->transfer->reader));
+    }
+}
+
+static void expire(struct http_client *client, uint64_t now) {
+    while (client->heap_len > 0 && client->heap[0]->deadline_ms <= now) {
+        struct call *call = client->heap[0];
+        if (call->state == CALL_WAITING)
+            leave_fifo(client, call);
+        else
+            land(client, call);
+        finish(client, call, HTTP_TIMED_OUT);
+    }
+}
+
+static void call_back(struct http_client *client, struct call *call) {
+    struct http_answer answer = {.outcome = call->outcome};
+    struct transfer *transfer = call->transfer;
+    http_call_cb *done = call->done;
+    void *ctx = call->ctx;
+
+    if (transfer != NULL)
+        answer.resent = transfer->sends > 1;
+    if (call->outcome == HTTP_ANSWERED) {
+        struct answer_reader *reader = &transfer->reader;
+        answer.status = reader->status;
+        answer.body = reader->body;
+        answer.body_start = reader->headroom;
+        answer.body_len = reader->body.len - reader->headroom;
+        reader->body = (struct buffer){0};
+        answer.continuation = answer_kept(reader, KEPT_CONTINUATION);
+        answer.request_charge = answer_kept(reader, KEPT_REQUEST_CHARGE);
+        answer.substatus = answer_kept(reader, KEPT_SUBSTATUS);
+        answer.retry_after_ms = answer_kept(reader, KEPT_RETRY_AFTER_MS);
+        answer.retry_after = answer_kept(reader, KEPT_RETRY_AFTER);
+        answer.etag = answer_kept(reader, KEPT_ETAG);
+        answer.content_type = answer_kept(reader, KEPT_CONTENT_TYPE);
+    }
+    answer.elapsed_us = (unsigned long)(clock_monotonic_us() - call->started_us);
+    free(call);
+    done(ctx, &answer);
+    buffer_free(&answer.body);
+    transfer_release(&client->pool, transfer);
+}
+
+bool http_client_turn(struct http_client *client) {
+    struct http_sockets *sockets = &client->sockets;
+    uint64_t now = clock_monotonic_ms();
+    int running;
+
+    expire(client, now);
+    start_waiting(client);
+    if (sockets->curl_at <= now) {
+        sockets->curl_at = NEVER; /* curl tells again what it waits for */
+        curl_multi_socket_action(client->multi, CURL_SOCKET_TIMEOUT, 0, &running);
+    }
+    collect_finished(client);
+    while (client->finished_list.first != NULL) {
+        struct call *call = client->finished_list.first;
+        list_remove(&client->finished_list, call);
+        client->finished--;
+        call_back(client, call);
+    }
+    start_waiting(client);
+
+    uint64_t deadline = client->heap_len > 0 ? client->heap[0]->deadline_ms : NEVER;
+    sockets_wake_at(sockets, deadline < sockets->curl_at ? deadline : sockets->curl_at, now);
+    return sockets->curl_at == 0 || client->finished > 0;
+}
+
+unsigned http_client_in_flight(const struct http_client *client) {
+    return client->in_flight + client->waiting + client->finished;
+}
+
+/* --- begin and end ---------------------------------------------------------------------------- */
+
+static void client_free(struct http_client *client) {
+    free(client->heap);
+    transfer_pool_free(&client->pool);
+    free(client);
+    curl_global_cleanup();
+}
+
+static void on_sockets_closed(struct http_sockets *sockets) {
+    client_free((struct http_client *)sockets); /* its first member */
+}
+
+int http_client_new(uv_loop_t *loop, const struct http_client_options *options,
+                    struct http_client **ret_client) {
+    if (options->max_in_flight == 0)
+        return -EINVAL;
+    if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK)
+        return -ENOMEM;
+    int r = -ENOMEM;
+    struct http_client *client = calloc(1, sizeof *client);
+    if (client == NULL) {
+        curl_global_cleanup();
+        return r;
+    }
+    client->max_in_flight = options->max_in_flight;
+    client->max_waiting = options->max_waiting;
+    size_t calls = (size_t)options->max_in_flight + options->max_waiting;
+    client->heap = calloc(calls, sizeof(struct call *));
+    if (client->heap == NULL || !transfer_pool_init(&client->pool, options, &client->sockets))
+        goto fail;
+    client->multi = curl_multi_init();
+    if (client->multi == NULL)
+        goto fail;
+    curl_multi_setopt(client->multi, CURLMOPT_PIPELINING, CURLPIPE_NOTHING);
+    curl_multi_setopt(client->multi, CURLMOPT_MAXCONNECTS, (long)options->max_in_flight + SPARE_CONNECTIONS);
+    r = sockets_init(&client->sockets, loop, client->multi, on_sockets_closed);
+    if (r != 0)
+        goto fail_multi;
+    *ret_client = client;
+    return 0;
+
+fail_multi:
+    curl_multi_cleanup(client->multi);
+fail:
+    client_free(client);
+    return r;
+}
+
+void http_client_close(struct http_client *client) {
+    if (client == NULL)
+        return;
+    assert(http_client_in_flight(client) == 0);
+    transfer_pool_free(&client->pool);
+    curl_multi_cleanup(client->multi); /* closes the kept connections */
+    sockets_close(&client->sockets);
+}
