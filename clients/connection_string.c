@@ -1,0 +1,184 @@
+#include "connection_string.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <strings.h>
+
+#define TEXT_MAX 4096
+
+/* One `Name=value` that we need. */
+struct piece {
+    const char *name;
+    const char *value; /* inside the text; NULL until found */
+    size_t len;
+};
+
+/* Where to say what is wrong; never a value. */
+struct complaint {
+    char *message;
+    size_t size;
+};
+
+static bool __attribute__((format(printf, 2, 3))) refuse(const struct complaint *c, const char *format, ...) {
+    va_list args;
+    va_start(args, format);
+    vsnprintf(c->message, c->size, format, args);
+    va_end(args);
+    return false;
+}
+
+static bool name_equals(const char *name, const char *text, size_t len) {
+    return strlen(name) == len && strncasecmp(name, text, len) == 0;
+}
+
+static bool take_piece(const char *text, size_t len, struct piece *pieces, size_t count,
+                       const struct complaint *c) {
+    const char *equals = memchr(text, '=', len);
+    if (equals == NULL)
+        return refuse(c, "a piece between semicolons is not Name=value");
+    for (size_t i = 0; i < count; i++) {
+        if (!name_equals(pieces[i].name, text, (size_t)(equals - text)))
+            continue;
+        if (pieces[i].value != NULL)
+            return refuse(c, "%s is given twice", pieces[i].name);
+        pieces[i].value = equals + 1;
+        pieces[i].len = (size_t)(text + len - pieces[i].value);
+        if (pieces[i].len == 0)
+            return refuse(c, "%s is empty", pieces[i].name);
+    }
+    return true;
+}
+
+static bool split(const char *text, struct piece *pieces, size_t count, const struct complaint *c) {
+    if (strnlen(text, TEXT_MAX + 1) > TEXT_MAX)
+        return refuse(c, "longer than %d bytes", TEXT_MAX);
+    while (*text != '\0') {
+        size_t len = strcspn(text, ";");
+        if (len > 0 && !take_piece(text, len, pieces, count, c))
+            return false;
+        text += len;
+        if (*text == ';')
+            text++;
+    }
+    for (size_t i = 0; i < count; i++) {
+        if (pieces[i].value == NULL)
+            return refuse(c, "%s is missing", pieces[i].name);
+    }
+    return true;
+}
+
+static bool copy_value(const struct piece *piece, char *out, size_t size, const struct complaint *c) {
+    if (piece->len >= size)
+        return refuse(c, "%s is longer than %zu bytes", piece->name, size - 1);
+    memcpy(out, piece->value, piece->len);
+    out[piece->len] = '\0';
+    return true;
+}
+
+static bool decode_key(const struct piece *piece, unsigned char key[UPSTREAM_KEY_MAX], size_t *ret_len,
+                       const struct complaint *c) {
+    long len = base64_decode(piece->value, piece->len, key, UPSTREAM_KEY_MAX);
+    if (len <= 0)
+        return refuse(c, "%s is not base64 of 1 to %d bytes", piece->name, UPSTREAM_KEY_MAX);
+    *ret_len = (size_t)len;
+    return true;
+}
+
+bool cosmos_connection_parse(const char *text, struct cosmos_account_settings *ret, char *message,
+                             size_t message_size) {
+    const struct complaint c = {message, message_size};
+    struct piece pieces[] = {{.name = "AccountEndpoint"}, {.name = "AccountKey"}};
+    struct cosmos_account_settings account = {0};
+    char url[sizeof account.endpoint];
+    char wrong[128];
+
+    bool good =
+        split(text, pieces, 2, &c) && copy_value(&pieces[0], url, sizeof url, &c) &&
+        (upstream_url_check(url, true, account.endpoint, sizeof account.endpoint, wrong, sizeof wrong) ||
+         refuse(&c, "AccountEndpoint: %s", wrong)) &&
+        decode_key(&pieces[1], account.key, &account.key_len, &c);
+    if (good)
+        *ret = account;
+    explicit_bzero(&account, sizeof account);
+    return good;
+}
+
+/* name or name:port, as the host of a URL and the resource of a SAS token. */
+static bool hub_host_valid(const char *host) {
+    char url[512];
+    char out[512];
+    char wrong[128];
+    size_t name_len = strcspn(host, ":");
+
+    if (!host_name_valid(host, name_len))
+        return false;
+    if (host[name_len] == '\0')
+        return true;
+    snprintf(url, sizeof url, "https://%s", host);
+    return strchr(host, '/') == NULL && upstream_url_check(url, false, out, sizeof out, wrong, sizeof wrong);
+}
+
+static bool printable(const char *text) {
+    for (; *text != '\0'; text++) {
+        if (*text < 0x20 || *text > 0x7e)
+            return false;
+    }
+    return true;
+}
+
+bool iothub_connection_parse(const char *text, struct iothub_settings *ret, char *message,
+                             size_t message_size) {
+    const struct complaint c = {message, message_size};
+    struct piece pieces[] = {
+        {.name = "HostName"}, {.name = "SharedAccessKeyName"}, {.name = "SharedAccessKey"}};
+    struct iothub_settings hub = {0};
+
+    bool good = split(text, pieces, 3, &c) && copy_value(&pieces[0], hub.host, sizeof hub.host, &c) &&
+                (hub_host_valid(hub.host) || refuse(&c, "HostName is not a host name")) &&
+                copy_value(&pieces[1], hub.policy, sizeof hub.policy, &c) &&
+                (printable(hub.policy) || refuse(&c, "SharedAccessKeyName is not printable ASCII")) &&
+                decode_key(&pieces[2], hub.key, &hub.key_len, &c);
+    if (good)
+        *ret = hub;
+    explicit_bzero(&hub, sizeof hub);
+    return good;
+}
+
+static int base64_value(char c) {
+    if (c >= 'A' && c <= 'Z')
+        return c - 'A';
+    if (c >= 'a' && c <= 'z')
+        return c - 'a' + 26;
+    if (c >= '0' && c <= '9')
+        return c - '0' + 52;
+    return c == '+' ? 62 : c == '/' ? 63 : -1;
+}
+
+/* By hand, since EVP_DecodeBlock takes white space, ignores what the padding leaves over and writes past its
+ * result. */
+long base64_decode(const char *text, size_t len, unsigned char *out, size_t out_size) {
+    size_t pad = 0;
+    while (pad < 2 && pad < len && text[len - 1 - pad] == '=')
+        pad++;
+    if (len % 4 != 0 || len / 4 * 3 - pad > out_size)
+        return -1;
+
+    size_t n = 0;
+    unsigned bits = 0; /* not yet written, at the low end of word */
+    unsigned long word = 0;
+    for (size_t i = 0; i < len - pad; i++) {
+        int value = base64_value(text[i]);
+        if (value < 0)
+            return -1;
+        word = (word << 6 | (unsigned)value) & 0xffff;
+        bits += 6;
+        if (bits >= 8) {
+            bits -= 8;
+            out[n++] = (unsigned char)(word >> bits);
+        }
+    }
+    if ((word & ((1ul << bits) - 1)) != 0) /* RFC 4648, 3.5: the bits that padding leaves over are zero */
+        return -1;
+    return (long)n;
+}
