@@ -1,0 +1,217 @@
+#include "cosmos_internal.h"
+
+#include "clock.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+enum {
+    JOIN_AGAIN_MS = 50, /* with less time left, another read of the definition is not worth starting */
+    SUBSTATUS_SESSION = 1002,
+};
+
+/* --- timers ----------------------------------------------------------------------------------- */
+
+/* Of its own memory: libuv holds on to a handle until its close callback, its owner may be gone by then. */
+struct cosmos_timer {
+    uv_timer_t handle;
+    cosmos_timer_cb *fire;
+    void *ctx;
+};
+
+static void on_timer_closed(uv_handle_t *handle) {
+    free(handle->data);
+}
+
+static void on_timer(uv_timer_t *handle) {
+    struct cosmos_timer *timer = handle->data;
+    cosmos_timer_cb *fire = timer->fire;
+    void *ctx = timer->ctx;
+
+    uv_close((uv_handle_t *)handle, on_timer_closed);
+    fire(ctx);
+}
+
+struct cosmos_timer *cosmos_timer_start(uv_loop_t *loop, uint64_t wait_ms, cosmos_timer_cb *fire, void *ctx) {
+    struct cosmos_timer *timer = malloc(sizeof *timer);
+    if (timer == NULL)
+        return NULL;
+    uv_timer_init(loop, &timer->handle);
+    timer->handle.data = timer;
+    timer->fire = fire;
+    timer->ctx = ctx;
+    uv_update_time(loop); /* the wait counts from now, not from the start of this turn */
+    uv_timer_start(&timer->handle, on_timer, wait_ms, 0);
+    return timer;
+}
+
+void cosmos_timer_stop(struct cosmos_timer *timer) {
+    if (timer != NULL)
+        uv_close((uv_handle_t *)&timer->handle, on_timer_closed);
+}
+
+/* --- the end of an op ------------------------------------------------------------------------- */
+
+static void stop_all(struct cosmos_op *op) {
+    cosmos_timer_stop(op->timer);
+    operation_cancel(op->flight);
+    cosmos_call_cancel(&op->call);
+    op->timer = NULL;
+    op->flight = NULL;
+}
+
+static void cancel(struct operation *operation) {
+    struct cosmos_op *op = (struct cosmos_op *)operation;
+
+    stop_all(op);
+    op->kind->release(op);
+}
+
+static void conclude(struct cosmos_op *op) {
+    struct cosmos_store *store = op->store;
+    struct upstream_result *result = &op->result;
+
+    stop_all(op);
+    if ((result->status == UPSTREAM_OVERLOADED || result->status == UPSTREAM_THROTTLED) &&
+        result->retry_after_s == 0)
+        result->retry_after_s = 1;
+    result->request_charge = op->call.charge;
+    result->elapsed_us = (unsigned long)(clock_monotonic_us() - op->started_us);
+    /* Only where the service works: one that is down is not asked for more than the request itself asked. */
+    if (result->status == UPSTREAM_OK)
+        cosmos_refresh_account(store);
+    op->kind->end(op);
+    op->kind->release(op);
+}
+
+static void on_deferred_end(void *ctx) {
+    struct cosmos_op *op = ctx;
+
+    op->timer = NULL;
+    conclude(op);
+}
+
+void cosmos_op_end(struct cosmos_op *op, enum upstream_status status) {
+    op->result.status = status;
+    if (!op->starting) {
+        conclude(op);
+        return;
+    }
+    cosmos_timer_stop(op->timer);
+    op->timer = cosmos_timer_start(op->store->loop, 0, on_deferred_end, op);
+    op->stillborn = op->timer == NULL;
+}
+
+void cosmos_op_end_answer(struct cosmos_op *op, const struct cosmos_answer *answer) {
+    /* No item is ever asked for by name: what is not there is the container. */
+    if (answer->http_status == 404 && answer->substatus != SUBSTATUS_SESSION)
+        cosmos_account_forget_container(op->store->account);
+    op->result.retry_after_s = answer->retry_after_s;
+    cosmos_op_end(op, answer->status);
+}
+
+static enum upstream_status status_of(int error) {
+    return error == EBUSY ? UPSTREAM_OVERLOADED : error == ETIMEDOUT ? UPSTREAM_TIMEOUT : UPSTREAM_NO_MEMORY;
+}
+
+void cosmos_op_call(struct cosmos_op *op, const struct cosmos_request *request, cosmos_call_cb *done) {
+    struct cosmos_request with_deadline = *request;
+
+    with_deadline.deadline_ms = op->deadline_ms;
+    int r = cosmos_call_start(&op->call, op->store, &with_deadline, done, op);
+    if (r != 0)
+        cosmos_op_end(op, status_of(-r));
+}
+
+/* --- its beginning ---------------------------------------------------------------------------- */
+
+static void join_container(struct cosmos_op *op);
+
+static void go_or_end(struct cosmos_op *op) {
+    const struct cosmos_view *view = &op->store->view;
+
+    if (view->container == COSMOS_CONTAINER_GOOD) {
+        op->kind->go(op);
+        return;
+    }
+    op->reason = view->reason;
+    cosmos_op_end(op, UPSTREAM_UNAVAILABLE);
+}
+
+static void on_container(void *ctx, const struct flight_answer *answer) {
+    struct cosmos_op *op = ctx;
+
+    op->flight = NULL;
+    cosmos_timer_stop(op->timer);
+    op->timer = NULL;
+    cosmos_account_view(op->store->account, &op->store->view);
+    if (answer->result.status == UPSTREAM_OK) {
+        go_or_end(op);
+    } else if (answer->result.status == UPSTREAM_TIMEOUT &&
+               clock_monotonic_ms() + JOIN_AGAIN_MS < op->deadline_ms) {
+        join_container(op); /* the read had the deadline of an earlier request */
+    } else {
+        op->result.retry_after_s = answer->result.retry_after_s;
+        cosmos_op_end(op, answer->result.status);
+    }
+}
+
+static void on_deadline(void *ctx) {
+    struct cosmos_op *op = ctx;
+
+    op->timer = NULL;
+    cosmos_op_end(op, UPSTREAM_TIMEOUT);
+}
+
+static void join_container(struct cosmos_op *op) {
+    struct cosmos_store *store = op->store;
+    uint64_t now_ms = clock_monotonic_ms();
+    uint64_t left = op->deadline_ms > now_ms ? op->deadline_ms - now_ms : 0;
+
+    op->flight = cosmos_join_container(store, op->deadline_ms, on_container, op);
+    if (op->flight == NULL) {
+        cosmos_op_end(op, status_of(errno));
+        return;
+    }
+    op->timer = cosmos_timer_start(store->loop, left, on_deadline, op);
+    if (op->timer == NULL) {
+        operation_cancel(op->flight);
+        op->flight = NULL;
+        cosmos_op_end(op, UPSTREAM_NO_MEMORY);
+    }
+}
+
+static void enter(struct cosmos_op *op) {
+    const struct cosmos_view *view = &op->store->view;
+
+    cosmos_account_view(op->store->account, &op->store->view);
+    bool known = view->container != COSMOS_CONTAINER_UNKNOWN;
+    bool stale = view->container != COSMOS_CONTAINER_GOOD &&
+                 clock_monotonic_ms() - view->container_at_ms >= COSMOS_RECHECK_MS;
+    if (op->kind->recheck || !known || stale)
+        join_container(op);
+    else
+        go_or_end(op);
+}
+
+struct operation *cosmos_op_begin(struct cosmos_op *op, const struct cosmos_op_kind *kind,
+                                  struct cosmos_store *store, uint64_t deadline_ms,
+                                  enum upstream_status refused) {
+    op->operation.cancel = cancel;
+    op->kind = kind;
+    op->store = store;
+    op->deadline_ms = deadline_ms;
+    op->started_us = clock_monotonic_us();
+    op->starting = true;
+    if (refused != UPSTREAM_OK)
+        cosmos_op_end(op, refused);
+    else
+        enter(op);
+    op->starting = false;
+    if (op->stillborn) {
+        stop_all(op);
+        kind->release(op);
+        return NULL;
+    }
+    return &op->operation;
+}
