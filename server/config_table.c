@@ -50,7 +50,7 @@ const struct setting settings[SETTING_COUNT] = {
             FIELD(request_timeout_ms),
             .least = 100,
             .most = 300000,
-            .accepted = "a duration from 100ms to 5m: a whole number and ms, s, m, h or d",
+            .accepted = "a duration from 100ms to 5m (a whole number and ms, s, m, h or d)",
             .help = "a request's whole deadline, upstream attempts included",
         },
     [SETTING_MAX_CONNECTIONS] =
@@ -72,7 +72,7 @@ const struct setting settings[SETTING_COUNT] = {
             FIELD(max_body),
             .least = 1,
             .most = 64 * MiB,
-            .accepted = "a size from 1 to 64MiB: a whole number and nothing, KiB, MiB or GiB",
+            .accepted = "a size from 1 to 64MiB (a whole number and nothing, KiB, MiB or GiB)",
             .help = "the largest request body",
         },
     [SETTING_LOG_LEVEL] =
@@ -92,7 +92,7 @@ const struct setting settings[SETTING_COUNT] = {
             FIELD(ttl_s),
             .least = 1,
             .most = 3650 * DAY,
-            .accepted = "whole seconds from 1s to 3650d: a whole number and ms, s, m, h or d",
+            .accepted = "whole seconds from 1s to 3650d (a whole number and ms, s, m, h or d)",
             .help = "how long a stored reading lives",
         },
     [SETTING_COSMOS_CONNECTION] =

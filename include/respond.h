@@ -1,0 +1,43 @@
+/*
+ * respond.h - answers. Each function may be called once per request, from a handler or an operation's
+ * callback; headers are added after it, before the step returns.
+ */
+#ifndef TELEMETRYD_RESPOND_H
+#define TELEMETRYD_RESPOND_H
+
+#include "buffer.h"
+#include "log.h"
+#include "metrics.h"
+#include "problem.h"
+
+#include <stddef.h>
+
+struct request;
+
+/* Bytes [start, start + len) of text as application/json; the text is taken over (the buffer is empty
+ * afterwards). */
+void respond_json(struct request *request, unsigned status, struct buffer *text, size_t start, size_t len);
+
+/* Static text that outlives the process. */
+void respond_static(struct request *request, unsigned status, const char *content_type, const char *text,
+                    size_t len);
+
+/* Text of another type; taken over. */
+void respond_text(struct request *request, unsigned status, const char *content_type, struct buffer *text);
+
+void respond_empty(struct request *request, unsigned status);
+
+void respond_problem(struct request *request, const struct problem *problem);
+void respond_problem_code(struct request *request, enum problem_code code, const char *detail);
+
+/* Adds a header to the answer made before; replaces Cache-Control, which is no-store unless a route says
+ * otherwise. */
+void respond_header(struct request *request, const char *name, const char *value);
+
+/* A problem straight to a socket, for requests that libmicrohttpd never sees, with Connection: close. Best
+ * effort: what does not fit into the socket's buffer is not sent. Logged and counted like any other answer.
+ */
+void respond_raw(int fd, enum problem_code code, const char *detail, struct log *log,
+                 struct metrics *metrics);
+
+#endif

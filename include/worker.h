@@ -1,0 +1,82 @@
+/*
+ * worker.h - one thread, one libuv loop, one libmicrohttpd daemon, one curl multi. A request lives and dies
+ * on its worker.
+ *
+ * A turn of the loop: libuv delivers events (sockets of upstreams, letters, timers; the daemon's epoll
+ * descriptor only sets a flag), then worker_turn() runs curl's and the daemon's due work until neither has
+ * more, then the log is written.
+ */
+#ifndef TELEMETRYD_WORKER_H
+#define TELEMETRYD_WORKER_H
+
+#include "config.h"
+#include "connections.h"
+#include "device_registry.h"
+#include "flight.h"
+#include "http_client.h"
+#include "log.h"
+#include "mailbox.h"
+#include "metrics.h"
+#include "sqlite_db.h"
+#include "telemetry_store.h"
+
+#include <microhttpd.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <uv.h>
+
+struct worker;
+struct request;
+
+/* What the workers share: constant after the start, but for the atomics. */
+struct server {
+    const struct config *config;
+    struct sqlite_db *db;          /* NULL where neither side is embedded */
+    struct cosmos_account *cosmos; /* NULL: embedded telemetry */
+    struct iothub_options iothub;  /* used where config->has_iothub */
+    struct flight_table *flights;
+    struct worker *workers;
+    struct metrics **metrics; /* of the workers, for a scrape */
+    unsigned worker_count;
+    unsigned max_in_flight; /* requests that may wait at once, in the process */
+    atomic_uint connections;
+    atomic_uint in_flight;
+    atomic_bool draining;
+};
+
+struct worker {
+    struct server *server;
+    const struct config *config;
+    struct metrics *metrics;
+    struct log *log;
+    struct mailbox *mailbox;
+    struct telemetry_store *store;
+    struct device_registry *registry;
+    struct http_client *http;
+
+    /* Private to server/worker.c and server/request.c. */
+    uv_thread_t thread;
+    uv_loop_t loop;
+    struct MHD_Daemon *daemon;
+    struct connections *connections;
+    int listen_fd;
+    uv_poll_t daemon_poll;
+    uv_prepare_t before;
+    uv_idle_t more; /* active while the daemon has more to do at once */
+    uv_timer_t tick;
+    struct letter drain_letter;
+    struct request *first_request, *last_request; /* oldest first: deadlines are in the same order */
+    uint64_t drain_began_ms;
+    bool daemon_due, draining, stopping;
+    bool has_loop, has_thread;
+};
+
+/* Prepares a worker that will listen on listen_fd (taken over). Everything but its thread. 0 or negative. */
+int worker_init(struct worker *worker, struct server *server, unsigned index, int listen_fd);
+int worker_start(struct worker *worker);
+/* From any thread: stop accepting, answer what was sent, close, end the thread. */
+void worker_drain(struct worker *worker);
+void worker_join(struct worker *worker);
+void worker_free(struct worker *worker); /* after the join; also a half-made one */
+
+#endif

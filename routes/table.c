@@ -1,0 +1,53 @@
+#include "handlers.h"
+#include "routes.h"
+
+static const char *const orders[] = {"desc", "asc", NULL};
+static const char *const json[] = {"application/json", NULL};
+static const char *const json_patch[] = {"application/merge-patch+json", "application/json", NULL};
+
+#define CURSOR                                                                                               \
+    { "cursor", PARAM_TEXT, .max = CURSOR_MAX, .accepts = "The cursor must be that of a nextLink" }
+#define POINT                                                                                                \
+    "The time must be RFC 3339 with an offset, epoch seconds or milliseconds, now, or now-6h (s m h d w)"
+
+static const struct param telemetry_params[] = {
+    [TELEMETRY_HOURS] = {"hours", PARAM_NUMBER, 0, 8784,
+                         .accepts = "hours must be a number above 0, at most 8784"},
+    [TELEMETRY_FROM] = {"from", PARAM_POINT, .accepts = POINT},
+    [TELEMETRY_TO] = {"to", PARAM_POINT, .accepts = POINT},
+    [TELEMETRY_ORDER] = {"order", PARAM_CHOICE, .choices = orders, .accepts = "order must be desc or asc"},
+    [TELEMETRY_LIMIT] = {"limit", PARAM_INTEGER, 1, 10000,
+                         .accepts = "limit must be a whole number from 1 to 10000"},
+    [TELEMETRY_CURSOR] = CURSOR,
+    {0},
+};
+
+static const struct param devices_params[] = {
+    [DEVICES_LIMIT] = {"limit", PARAM_INTEGER, 1, 1000,
+                       .accepts = "limit must be a whole number from 1 to 1000"},
+    [DEVICES_CURSOR] = CURSOR,
+    {0},
+};
+
+/* Rows of one template stand together: the first is what the router finds. */
+const struct route routes[] = {
+    {"GET", "/devices/{deviceId}/telemetry", telemetry_params, NULL, "readTelemetry",
+     sizeof(struct telemetry_read_state), telemetry_read, telemetry_read_release, 0},
+    {"POST", "/devices/{deviceId}/telemetry", NULL, json, "storeTelemetry",
+     sizeof(struct telemetry_write_state), telemetry_write, telemetry_write_release, 0},
+    {"GET", "/devices/{deviceId}/telemetry/latest", NULL, NULL, "readLatestReading", 0, telemetry_latest,
+     NULL, 0},
+    {"GET", "/devices/{deviceId}/status", NULL, NULL, "readDeviceStatus", 0, device_status_read, NULL, 0},
+    {"PATCH", "/devices/{deviceId}/reported", NULL, json_patch, "patchReportedProperties", 0,
+     device_reported_patch, NULL, ROUTE_EMBEDDED_ONLY},
+    {"GET", "/devices", devices_params, NULL, "listDevices", sizeof(struct devices_state), devices_list,
+     devices_list_release, 0},
+    {"GET", "/livez", NULL, NULL, "probeLiveness", 0, health_live, NULL, ROUTE_PROBE},
+    {"GET", "/readyz", NULL, NULL, "probeReadiness", sizeof(struct readiness_state), health_ready,
+     health_ready_release, ROUTE_PROBE},
+    {"GET", "/metrics", NULL, NULL, "readMetrics", 0, health_metrics, NULL, ROUTE_PROBE},
+    {"GET", "/openapi.json", NULL, NULL, "readContractAsJson", 0, docs_openapi_json, NULL, 0},
+    {"GET", "/openapi.yaml", NULL, NULL, "readContractAsYaml", 0, docs_openapi_yaml, NULL, 0},
+};
+
+const size_t routes_count = sizeof routes / sizeof *routes;

@@ -1,0 +1,96 @@
+#include "listen.h"
+
+#include <errno.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define BACKLOG 4096
+
+static int listen_one(const struct sockaddr *address, socklen_t len, int share) {
+    const int on = 1;
+    int fd = socket(address->sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (fd < 0)
+        return -errno;
+    if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) != 0 ||
+        (address->sa_family == AF_INET6 && setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof on) != 0) ||
+        (share && setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof on) != 0) ||
+        bind(fd, address, len) != 0 || listen(fd, BACKLOG) != 0) {
+        int error = -errno;
+        close(fd);
+        return error;
+    }
+    return fd;
+}
+
+static void write_address(const struct sockaddr_storage *bound, socklen_t len, char *out, size_t size) {
+    char host[NI_MAXHOST], port[NI_MAXSERV];
+    if (getnameinfo((const struct sockaddr *)bound, len, host, sizeof host, port, sizeof port,
+                    NI_NUMERICHOST | NI_NUMERICSERV) != 0)
+        snprintf(out, size, "http://?");
+    else
+        snprintf(out, size, bound->ss_family == AF_INET6 ? "http://[%s]:%s" : "http://%s:%s", host, port);
+}
+
+/*
+ * With SO_REUSEPORT alone a second server on the same address would start and take half of the connections.
+ * So the address is first taken by a socket without it, which fails when anybody listens there; the shared
+ * ones join while it still holds the address.
+ */
+static int open_all(const struct sockaddr *wanted, socklen_t wanted_len, int *fds, unsigned count,
+                    struct sockaddr_storage *bound, socklen_t *bound_len) {
+    const int on = 1;
+    unsigned opened = 0;
+    int error, first = listen_one(wanted, wanted_len, 0);
+
+    if (first < 0)
+        return first;
+    *bound_len = sizeof *bound;
+    if (getsockname(first, (struct sockaddr *)bound, bound_len) != 0 ||
+        setsockopt(first, SOL_SOCKET, SO_REUSEPORT, &on, sizeof on) != 0) {
+        error = -errno;
+        goto fail;
+    }
+    for (; opened < count; opened++) {
+        fds[opened] = listen_one((const struct sockaddr *)bound, *bound_len, 1);
+        if (fds[opened] < 0) {
+            error = fds[opened];
+            goto fail;
+        }
+    }
+    close(first);
+    return 0;
+
+fail:
+    while (opened > 0)
+        close(fds[--opened]);
+    close(first);
+    return error;
+}
+
+int listen_open(const char *host, unsigned port, int *fds, unsigned count, char *address, size_t address_size,
+                char *message, size_t message_size) {
+    const struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE | AI_NUMERICSERV};
+    struct addrinfo *found;
+    struct sockaddr_storage bound;
+    socklen_t bound_len;
+    char service[8];
+
+    snprintf(service, sizeof service, "%u", port);
+    int r = getaddrinfo(host, service, &hints, &found);
+    if (r != 0) {
+        snprintf(message, message_size, "cannot listen on %s: %s", host, gai_strerror(r));
+        return -EADDRNOTAVAIL;
+    }
+    r = open_all(found->ai_addr, found->ai_addrlen, fds, count, &bound, &bound_len);
+    freeaddrinfo(found);
+    if (r != 0) {
+        snprintf(message, message_size, "cannot listen on %s port %u: %s", host, port, strerror(-r));
+        return r;
+    }
+    write_address(&bound, bound_len, address, address_size);
+    return 0;
+}
