@@ -18,7 +18,7 @@ enum param_type {
     PARAM_INTEGER, /* min..max */
     PARAM_POINT,   /* a point in time, time_parse_point() */
     PARAM_CHOICE,  /* one of `choices`, exactly */
-    PARAM_TEXT     /* 1..max bytes of A-Za-z0-9-_ (base64url) */
+    PARAM_CURSOR   /* 1..max bytes of A-Za-z0-9-_ (base64url); a bad one is InvalidCursor */
 };
 
 struct param {

@@ -16,7 +16,6 @@ enum { DEVICES_LIMIT, DEVICES_CURSOR };
 
 struct telemetry_read_state {
     struct telemetry_range range;
-    uint64_t fingerprint;
     char *scratch; /* the cursor's text, which range.position points into */
     double request_charge;
 };

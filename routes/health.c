@@ -9,7 +9,7 @@
 #include <string.h>
 
 #define CHECK_KEPT_MS     5000 /* /readyz answers from a check at most 10 s old */
-#define CHECK_DEADLINE_MS 2000 /* a probe's own patience is short */
+#define CHECK_DEADLINE_MS 2000 /* of one side; a probe's own patience is short */
 
 void health_live(struct request *request) {
     respond_static(request, 200, "text/plain; charset=utf-8", "ok", 2);
@@ -67,7 +67,11 @@ static bool start_check(void *ctx, struct flight *flight, const char *key) {
     if (check == NULL)
         return false;
     check->flight = flight;
-    if (start->begin(start->worker, clock_monotonic_ms() + CHECK_DEADLINE_MS, check) == NULL) {
+    /* Both sides must have answered before the request's own deadline. */
+    uint64_t patience = start->worker->config->request_timeout_ms / 3;
+    if (patience > CHECK_DEADLINE_MS)
+        patience = CHECK_DEADLINE_MS;
+    if (start->begin(start->worker, clock_monotonic_ms() + patience, check) == NULL) {
         free(check);
         return false;
     }

@@ -57,7 +57,7 @@ static bool parse_value(const struct param *param, int64_t now_us, struct param_
                 return true;
             }
         return false;
-    case PARAM_TEXT: return base64url_text(text, param->max);
+    case PARAM_CURSOR: return base64url_text(text, param->max);
     }
     return false;
 }
@@ -97,11 +97,13 @@ static bool parse_pair(char *raw, const struct param *params, int64_t now_us, st
     if (value->given)
         return fault(ret, PROBLEM_DUPLICATE_PARAMETER, param->name, "The parameter is given twice");
     value->given = true;
+    enum problem_code bad_value =
+        param->type == PARAM_CURSOR ? PROBLEM_INVALID_CURSOR : PROBLEM_INVALID_PARAMETER;
     if (equals == NULL || percent_decode(equals + 1, strlen(equals + 1), equals + 1) < 0)
-        return fault(ret, PROBLEM_INVALID_PARAMETER, param->name, param->accepts);
+        return fault(ret, bad_value, param->name, param->accepts);
     value->text = equals + 1;
     if (!parse_value(param, now_us, value))
-        return fault(ret, PROBLEM_INVALID_PARAMETER, param->name, param->accepts);
+        return fault(ret, bad_value, param->name, param->accepts);
     return true;
 }
 

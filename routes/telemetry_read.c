@@ -60,7 +60,7 @@ static bool window_from_cursor(struct request *request, struct telemetry_read_st
     struct cursor cursor;
 
     state->scratch = malloc(strlen(text) + 1);
-    if (state->scratch == NULL || !cursor_read(text, state->fingerprint, state->scratch, &cursor)) {
+    if (state->scratch == NULL || !cursor_read(text, fingerprint(request), state->scratch, &cursor)) {
         respond_problem(request, &(struct problem){.code = PROBLEM_INVALID_CURSOR,
                                                    .target = "cursor",
                                                    .detail = "The cursor is not one of this list"});
@@ -94,7 +94,7 @@ static void append_query_text(struct buffer *out, const char *name, const struct
 /* The parameters as they were given, and where the next page begins. */
 static int write_next_link(struct buffer *out, struct request *request, const char *position) {
     const struct telemetry_read_state *state = request->state;
-    const struct cursor cursor = {state->fingerprint, state->range.after, state->range.until, position};
+    const struct cursor cursor = {fingerprint(request), state->range.after, state->range.until, position};
 
     buffer_append_text(out, "/devices/");
     percent_encode(out, request->device_id, strlen(request->device_id));
@@ -186,7 +186,6 @@ void telemetry_read(struct request *request) {
     struct telemetry_read_state *state = request->state;
     const struct param_value *p = request->params;
 
-    state->fingerprint = fingerprint(request);
     state->range = (struct telemetry_range){
         .device_id = request->device_id,
         .ascending = p[TELEMETRY_ORDER].integer != 0,

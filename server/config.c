@@ -82,8 +82,7 @@ static struct shown shown(const char *value) {
     return s;
 }
 
-/* --- flags
- * ------------------------------------------------------------------------------------------------------- */
+/* --- flags ----------------------------------------------------------------------------- */
 
 /* Whether arg is the flag `name`, alone or as name=value; *ret_value is what follows `=`, or NULL. */
 static bool is_flag(const char *arg, const char *name, const char **ret_value) {
@@ -165,8 +164,7 @@ static enum config_action chosen_action(const struct loader *loader) {
     return action;
 }
 
-/* --- environment, files, defaults
- * -------------------------------------------------------------------------------- */
+/* --- environment, files, defaults ------------------------------------------------------ */
 
 /* NULL where the variable is not set or empty. */
 static const char *from_environment(const struct loader *loader, const char *name, const char *suffix) {
@@ -258,8 +256,7 @@ static void read_environment(struct loader *loader) {
         loader->values[SETTING_DATA] = (struct setting_value){.text = ":memory:", .source = SOURCE_DEMO};
 }
 
-/* --- checks
- * ------------------------------------------------------------------------------------------------------ */
+/* --- checks ---------------------------------------------------------------------------- */
 
 static void parse_values(struct loader *loader) {
     for (size_t i = 0; i < SETTING_COUNT; i++) {
@@ -320,8 +317,7 @@ static void check_upstreams(struct loader *loader) {
     }
 }
 
-/* --- the whole
- * --------------------------------------------------------------------------------------------------- */
+/* --- the whole ------------------------------------------------------------------------- */
 
 static void print(const struct loader *loader, enum config_action action, FILE *out) {
     if (action == CONFIG_PRINT)

@@ -18,7 +18,7 @@ static bool refuse(const struct setting *setting, char *wrong, size_t wrong_size
     return false;
 }
 
-/* --- numbers */
+/* --- numbers --------------------------------------------------------------------------- */
 
 /* Digits up to the end or the first other byte. */
 static bool take_number(const char **text, uint64_t *ret) {
@@ -86,7 +86,7 @@ bool parse_duration_s(const struct setting *setting, const char *text, struct co
     return store_number(setting, good, ms / 1000, config, wrong, wrong_size);
 }
 
-/* --- words */
+/* --- words ----------------------------------------------------------------------------- */
 
 bool parse_level(const struct setting *setting, const char *text, struct config *config, char *wrong,
                  size_t wrong_size) {
@@ -114,7 +114,7 @@ bool parse_switch(const struct setting *setting, const char *text, struct config
     return true;
 }
 
-/* --- texts */
+/* --- texts ----------------------------------------------------------------------------- */
 
 /* A text that does not fit is refused: a cut path or name would be another one. */
 static bool store_text(const struct setting *setting, const char *text, struct config *config, char *wrong,
@@ -159,7 +159,7 @@ bool parse_readable_file(const struct setting *setting, const char *text, struct
     return good ? store_text(setting, text, config, wrong, wrong_size) : refuse(setting, wrong, wrong_size);
 }
 
-/* --- addresses and upstreams */
+/* --- addresses and upstreams ----------------------------------------------------------- */
 
 static bool listen_host_valid(const char *host, bool bracketed) {
     struct in6_addr address;

@@ -55,11 +55,11 @@ static const uint8_t classes[256] = {
     ['('] = VALUE | TARGET_CHAR | HOST_CHAR, [')'] = VALUE | TARGET_CHAR | HOST_CHAR,
     ['*'] = TCHAR | VALUE | TARGET_CHAR | HOST_CHAR, ['+'] = TCHAR | VALUE | TARGET_CHAR | HOST_CHAR,
     [','] = VALUE | TARGET_CHAR | HOST_CHAR, ['-'] = ALNUM_CLASS, ['.'] = ALNUM_CLASS,
-    ['/'] = VALUE | TARGET_CHAR, ['0' ... '9'] = ALNUM_CLASS, [':'] = VALUE | TARGET_CHAR | HOST_CHAR,
+    ['/'] = VALUE | TARGET_CHAR, ['0' ... '9'] = ALNUM_CLASS, [':'] = VALUE | TARGET_CHAR,
     [';'] = VALUE | TARGET_CHAR | HOST_CHAR, ['<'] = VALUE | TARGET_CHAR,
     ['='] = VALUE | TARGET_CHAR | HOST_CHAR, ['>'] = VALUE | TARGET_CHAR, ['?'] = VALUE | TARGET_CHAR,
-    ['@'] = VALUE | TARGET_CHAR, ['A' ... 'Z'] = ALNUM_CLASS, ['['] = VALUE | TARGET_CHAR | HOST_CHAR,
-    ['\\'] = VALUE | TARGET_CHAR, [']'] = VALUE | TARGET_CHAR | HOST_CHAR,
+    ['@'] = VALUE | TARGET_CHAR, ['A' ... 'Z'] = ALNUM_CLASS, ['['] = VALUE | TARGET_CHAR,
+    ['\\'] = VALUE | TARGET_CHAR, [']'] = VALUE | TARGET_CHAR,
     ['^'] = TCHAR | VALUE | TARGET_CHAR, ['_'] = ALNUM_CLASS, ['`'] = TCHAR | VALUE | TARGET_CHAR,
     ['a' ... 'z'] = ALNUM_CLASS, ['{'] = VALUE | TARGET_CHAR, ['|'] = TCHAR | VALUE | TARGET_CHAR,
     ['}'] = VALUE | TARGET_CHAR, ['~'] = TCHAR | VALUE | TARGET_CHAR | HOST_CHAR,
@@ -203,38 +203,62 @@ static bool field_name_done(struct framing *f) {
     f->state = FIELD_SPACE;
     f->seen = 0;
     f->matched = 0;
+    f->line_len = 0;
+    return true;
+}
+
+/* uri-host [ ":" port ] (RFC 9110, 7.2); where it stands is kept in line_len. */
+static bool host_byte(struct framing *f, char c) {
+    enum { BEGIN, NAME, ADDRESS, AFTER_ADDRESS, PORT };
+    unsigned char byte = (unsigned char)c;
+
+    switch (f->line_len) {
+    case BEGIN:
+        f->line_len = c == '[' ? ADDRESS : NAME;
+        return c == '[' || is(byte, HOST_CHAR) || bad(f, "The Host header is malformed");
+    case NAME:
+        if (c == ':')
+            f->line_len = PORT;
+        return c == ':' || is(byte, HOST_CHAR) || bad(f, "The Host header is malformed");
+    case ADDRESS:
+        if (c == ']')
+            f->line_len = AFTER_ADDRESS;
+        return c == ']' || c == ':' || c == '.' || hex_digit(c) >= 0 ||
+               bad(f, "The Host header is malformed");
+    case AFTER_ADDRESS: f->line_len = PORT; return c == ':' || bad(f, "The Host header is malformed");
+    default: return (c >= '0' && c <= '9') || bad(f, "The Host header is malformed");
+    }
+}
+
+static bool length_byte(struct framing *f, char c) {
+    if (c < '0' || c > '9')
+        return bad(f, "The Content-Length header is malformed");
+    if (f->body_left > (UINT64_MAX / 2 - 9) / 10)
+        return refuse(f, PROBLEM_PAYLOAD_TOO_LARGE, "The Content-Length is too large");
+    f->body_left = f->body_left * 10 + (unsigned)(c - '0');
     return true;
 }
 
 /* One byte of a judged value, trailing white space included. */
 static bool judged_value_byte(struct framing *f, char c) {
     if (c == ' ' || c == '\t') {
-        f->matched = 1; /* only more white space may follow */
+        f->matched = 1;
         return true;
     }
-    if (f->matched)
+    if (f->matched && (f->field == HOST || f->field == CONTENT_LENGTH))
         return bad(f, "A header that frames the message is malformed");
-    switch (f->field) {
-    case HOST:
-        if (!is((unsigned char)c, HOST_CHAR))
-            return bad(f, "The Host header is malformed");
-        break;
-    case CONTENT_LENGTH:
-        if (c < '0' || c > '9')
-            return bad(f, "The Content-Length header is malformed");
-        if (f->body_left > (UINT64_MAX / 2 - 9) / 10)
-            return refuse(f, PROBLEM_PAYLOAD_TOO_LARGE, "The Content-Length is too large");
-        f->body_left = f->body_left * 10 + (unsigned)(c - '0');
-        break;
-    default: break;
-    }
+    if (f->matched)
+        token_add(f, ' '); /* inside a list: none of the values that are known */
+    f->matched = 0;
+    if (f->field == HOST ? !host_byte(f, c) : f->field == CONTENT_LENGTH && !length_byte(f, c))
+        return false;
     token_add(f, c);
     return true;
 }
 
 static bool judged_value_done(struct framing *f) {
     switch (f->field) {
-    case HOST: return f->seen > 0 || bad(f, "The Host header is empty");
+    case HOST: return (f->seen > 0 && f->line_len != 2) || bad(f, "The Host header is empty or cut off");
     case CONTENT_LENGTH: return f->seen > 0 || bad(f, "The Content-Length header is empty");
     case TRANSFER_ENCODING:
         return token_is(f, "chunked") ||

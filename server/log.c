@@ -63,8 +63,7 @@ void log_free(struct log *log) {
     free(log);
 }
 
-/* --- building a line
- * --------------------------------------------------------------------------------------------- */
+/* --- building a line ------------------------------------------------------------------- */
 
 /* All of it or nothing. Room for the end of the line is kept. */
 static void put(struct log *log, const char *bytes, size_t len) {
@@ -198,8 +197,7 @@ void log_end(struct log *log) {
         log_flush(log);
 }
 
-/* --- writing
- * ----------------------------------------------------------------------------------------------------- */
+/* --- writing --------------------------------------------------------------------------- */
 
 /* Whether a write of PIPE_BUF bytes would go through now, or before the deadline. */
 static bool writable(struct log *log) {

@@ -26,8 +26,7 @@ static const char *const methods[] = {"GET",     "POST",   "HEAD",    "PATCH", "
                                       "OPTIONS", "DELETE", "CONNECT", "TRACE"};
 static const char other[] = "_OTHER";
 
-/* --- one worker's counters
- * --------------------------------------------------------------------------------------- */
+/* --- one worker's counters ------------------------------------------------------------- */
 
 /* What was counted under one set of labels. `a` and `b` are static text; within one worker they are told
  * apart by their address. Only the worker writes; a scrape on another thread reads. */
@@ -38,9 +37,9 @@ struct series {
     _Atomic uint64_t counts[BUCKETS]; /* not cumulative; a plain counter uses the first */
 };
 
-#define SLOTS      1024 /* a power of two */
-#define SERIES_MAX 512  /* sets of labels in one family; more than routes, methods and statuses of ours make \
-                         */
+/* More sets of labels in one family than our routes, methods and statuses make. */
+#define SERIES_MAX 512
+#define SLOTS      1024 /* a power of two, twice as many */
 
 /* A hash table with open addressing that only grows. A slot is set once, with release order, when its series
  * is whole. */
@@ -171,8 +170,7 @@ void metrics_request_units(struct metrics *metrics, double units) {
     atomic_store_explicit(&metrics->request_units, sum + units, memory_order_relaxed);
 }
 
-/* --- the text
- * ---------------------------------------------------------------------------------------------------- */
+/* --- the text -------------------------------------------------------------------------- */
 
 /* What a scrape looks at. */
 struct scrape {

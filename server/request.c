@@ -255,7 +255,8 @@ void *request_on_uri(void *cls, const char *target, struct MHD_Connection *mhd) 
     if (target == NULL)
         return NULL;
     route_match(target, &match);
-    size_t state_size = match.kind == ROUTE_MATCH ? route_state_size(match.first) : 0;
+    bool found = match.kind == ROUTE_MATCH || match.kind == ROUTE_BAD_DEVICE_ID;
+    size_t state_size = found ? route_state_size(match.first) : 0;
     size_t target_size = strlen(target) + 1;
     size_t state_at = (sizeof(struct request) + 2 * target_size + 15) & ~(size_t)15;
     struct request *request = calloc(1, state_at + state_size);

@@ -64,6 +64,14 @@ static const struct {
     {"no space in a Host", "GET / HTTP/1.1\r\nHost: a b\r\n\r\n", 0, PROBLEM_BAD_REQUEST},
     {"IPv6 and port in a Host", "GET / HTTP/1.1\r\nHost: [::1]:80\r\n\r\n", 0, OK},
 
+    {"a name and a port in a Host", "GET / HTTP/1.1\r\nHost: a.b-c_d:8080 \r\n\r\n", 0, OK},
+    {"no open bracket in a Host", "GET / HTTP/1.1\r\nHost: [::1\r\n\r\n", 0, PROBLEM_BAD_REQUEST},
+    {"nothing but a port behind the bracket", "GET / HTTP/1.1\r\nHost: [::1]a\r\n\r\n", 0,
+     PROBLEM_BAD_REQUEST},
+    {"one colon in a Host", "GET / HTTP/1.1\r\nHost: x:y:z\r\n\r\n", 0, PROBLEM_BAD_REQUEST},
+    {"a port is a number", "GET / HTTP/1.1\r\nHost: x:8a\r\n\r\n", 0, PROBLEM_BAD_REQUEST},
+    {"a port needs a host", "GET / HTTP/1.1\r\nHost: :80\r\n\r\n", 0, PROBLEM_BAD_REQUEST},
+
     {"a counted body passes", "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc", 0, OK},
     {"a request after a counted body",
      "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\naGET / HTTP/1.1\r\nHost: a\r\n\r\n", 0, OK},
@@ -118,6 +126,10 @@ static const struct {
      0, PROBLEM_NOT_IMPLEMENTED},
     {"a list of codings", "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip,chunked\r\n\r\n", 0,
      PROBLEM_NOT_IMPLEMENTED},
+    {"a list of codings with spaces",
+     "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked\r\n\r\n", 0, PROBLEM_NOT_IMPLEMENTED},
+    {"a list of expectations", "GET / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue, x\r\n\r\n", 0,
+     PROBLEM_EXPECTATION_FAILED},
     {"a vertical tab hides nothing",
      "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: \x0b"
      "chunked\r\n\r\n",

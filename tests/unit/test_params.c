@@ -17,7 +17,7 @@ static const struct param params[] = {
     {"from", PARAM_POINT, .accepts = "from!"},
     {"order", PARAM_CHOICE, .choices = orders, .accepts = "order!"},
     {"limit", PARAM_INTEGER, 1, 10000, .accepts = "limit!"},
-    {"cursor", PARAM_TEXT, .max = 8, .accepts = "cursor!"},
+    {"cursor", PARAM_CURSOR, .max = 8, .accepts = "cursor!"},
     {0},
 };
 
@@ -63,9 +63,9 @@ static const struct {
     {"from=2026-11-23T08:00:00%2B01:00", OK, NULL, (double)NOW_US},
     {"from=yesterday", PROBLEM_INVALID_PARAMETER, "from", 0},
     {"cursor=aZ09-_", OK, NULL, 0},
-    {"cursor=", PROBLEM_INVALID_PARAMETER, "cursor", 0},
-    {"cursor=a.b", PROBLEM_INVALID_PARAMETER, "cursor", 0},
-    {"cursor=123456789", PROBLEM_INVALID_PARAMETER, "cursor", 0},
+    {"cursor=", PROBLEM_INVALID_CURSOR, "cursor", 0},
+    {"cursor=a.b", PROBLEM_INVALID_CURSOR, "cursor", 0},
+    {"cursor=123456789", PROBLEM_INVALID_CURSOR, "cursor", 0},
     {"nope=1", PROBLEM_UNKNOWN_PARAMETER, "nope", 0},
     {"=1", PROBLEM_UNKNOWN_PARAMETER, "", 0},
     {"Limit=1", PROBLEM_UNKNOWN_PARAMETER, "Limit", 0},
