@@ -291,7 +291,7 @@ enum json_fault json_check(const char *text, size_t len, unsigned max_depth, boo
     struct check check;
 
     check.at = text;
-    check.end = text + len;
+    check.end = len > 0 ? text + len : text; /* an empty text may be NULL */
     check.depth = 0;
     check.max_depth = max_depth < JSON_DEPTH_MAX ? max_depth : JSON_DEPTH_MAX;
     check.names = NULL;

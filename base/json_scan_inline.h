@@ -386,7 +386,7 @@ static inline const char *json_scan_trim(const char *text, size_t len)
 {
     while (len > 0 && json_scan_is_space(text[len - 1]))
         len--;
-    return text + len;
+    return len > 0 ? text + len : text; /* an empty text may be NULL */
 }
 
 #endif

@@ -25,8 +25,7 @@ static const struct unit now_units[] = {
 
 #define COUNT(array) (sizeof(array) / sizeof(array)[0])
 
-/* --- the calendar
- * ------------------------------------------------------------------------------------------------ */
+/* --- the calendar ---------------------------------------------------------------------- */
 
 static bool is_leap(int year) {
     return year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
@@ -69,8 +68,7 @@ static struct date date_from_days(int64_t days) {
     return date;
 }
 
-/* --- reading
- * ----------------------------------------------------------------------------------------------------- */
+/* --- reading --------------------------------------------------------------------------- */
 
 /* What is left of a text. */
 struct cursor {
@@ -267,8 +265,7 @@ bool time_parse_duration_ms(const char *text, uint64_t *ret_ms) {
     return take_duration(&c, duration_units, COUNT(duration_units), ret_ms);
 }
 
-/* --- writing
- * ----------------------------------------------------------------------------------------------------- */
+/* --- writing --------------------------------------------------------------------------- */
 
 /* Ends of lines of digits, by hand: every answer holds several times and printf would cost more than the rest
  * of it. */

@@ -260,16 +260,17 @@ static int attempt(struct cosmos_call *call) {
     struct http_call_options options = {
         .method = request->verb,
         .url = url,
-        .headers = {authorization, date, "x-ms-version: 2020-07-15", "Accept: application/json"},
+        .headers = {authorization, date, "x-ms-version: 2020-07-15"},
         .body = request->body,
         .body_len = request->body_len,
         .max_body = request->max_body,
         .headroom = request->headroom,
+        .fresh = call->retries.failures > 0,
         .deadline_ms = now_ms + call->attempt_ms,
     };
-    _Static_assert(4 + COSMOS_CALL_HEADERS_MAX <= HTTP_CALL_HEADERS_MAX, "all headers must fit");
+    _Static_assert(3 + COSMOS_CALL_HEADERS_MAX <= HTTP_CALL_HEADERS_MAX, "all headers must fit");
     for (unsigned i = 0; i < COSMOS_CALL_HEADERS_MAX && request->headers[i] != NULL; i++)
-        options.headers[4 + i] = request->headers[i];
+        options.headers[3 + i] = request->headers[i];
     errno = 0;
     call->waiting = http_call_start(store->http, &options, on_http, call);
     if (call->waiting == NULL)

@@ -157,6 +157,12 @@ struct cosmos_answer {
 };
 typedef void cosmos_call_cb(void *ctx, struct cosmos_answer *answer);
 
+/* No item is ever asked for by name, so a 404 is about the container; but for 404/1002, which is about a
+ * replica. */
+static inline bool cosmos_says_no_container(const struct cosmos_answer *answer) {
+    return answer->http_status == 404 && answer->substatus != 1002;
+}
+
 /* Embedded in its owner; zeroed before its first use. `retries` and `charge` go on from call to call of one
  * request. */
 struct cosmos_call {

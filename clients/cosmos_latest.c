@@ -64,7 +64,7 @@ static void look_at(struct latest_op *latest, struct json_slice item) {
     struct json_slice processed_at = json_member(item, "processedAt");
     int64_t timestamp;
 
-    if (data.text == NULL || !json_integer(json_member(item, "timestamp"), &timestamp))
+    if (data.text == NULL || !json_int64(json_member(item, "timestamp"), &timestamp))
         return;
     if (latest->found && timestamp < latest->timestamp) {
         latest->second_over = true;

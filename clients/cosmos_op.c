@@ -7,7 +7,6 @@
 
 enum {
     JOIN_AGAIN_MS = 50, /* with less time left, another read of the definition is not worth starting */
-    SUBSTATUS_SESSION = 1002,
 };
 
 /* --- timers ----------------------------------------------------------------------------------- */
@@ -103,8 +102,7 @@ void cosmos_op_end(struct cosmos_op *op, enum upstream_status status) {
 }
 
 void cosmos_op_end_answer(struct cosmos_op *op, const struct cosmos_answer *answer) {
-    /* No item is ever asked for by name: what is not there is the container. */
-    if (answer->http_status == 404 && answer->substatus != SUBSTATUS_SESSION)
+    if (cosmos_says_no_container(answer))
         cosmos_account_forget_container(op->store->account);
     op->result.retry_after_s = answer->retry_after_s;
     cosmos_op_end(op, answer->status);

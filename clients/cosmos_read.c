@@ -52,7 +52,7 @@ int cosmos_query_request(const struct cosmos_store *store, struct cosmos_query_h
                 "x-ms-documentdb-isquery: True",
                 "x-ms-documentdb-query-iscontinuationexpected: True",
                 /* A continuation becomes part of a caller's URL, where 8 KB is the usual limit. */
-                "x-ms-documentdb-responsecontinuationtokenlimitinkb: 4",
+                "x-ms-documentdb-responsecontinuationtokenlimitinkb: 2",
                 headers->partition_key,
                 headers->max_items,
                 continuation != NULL ? headers->continuation.data : NULL,

@@ -9,7 +9,6 @@ enum {
     DOCUMENT_MAX = 1024 * 1024, /* of an account document or a container's definition */
     BACKGROUND_MS = 10 * 1000,  /* how long a read that nobody waits for may take */
     REFRESH_LOOK_MS = 1000,
-    SUBSTATUS_SESSION = 1002, /* 404/1002 is about a replica, not about the container */
 };
 
 /* Lives from the start of a flight until it lands. */
@@ -57,7 +56,7 @@ static void on_container(void *ctx, struct cosmos_answer *answer) {
     struct upstream_result result = result_of(answer);
     const struct http_answer *http = answer->http;
 
-    if (answer->http_status == 404 && answer->substatus != SUBSTATUS_SESSION) {
+    if (cosmos_says_no_container(answer)) {
         cosmos_account_container_missing(account, clock_monotonic_ms());
         result.status = UPSTREAM_OK;
     } else if (result.status == UPSTREAM_OK &&

@@ -143,7 +143,7 @@ static bool answer_valid(const struct http_answer *http) {
 
 static unsigned small_number(struct json_slice value) {
     int64_t n;
-    return json_integer(value, &n) && n >= 0 && n < 1000000 ? (unsigned)n : 0;
+    return json_int64(value, &n) && n >= 0 && n < 1000000 ? (unsigned)n : 0;
 }
 
 /* A batch is stored when every operation says so. Else the operation that is to blame decides, as if its
@@ -180,6 +180,15 @@ static void judge_batch(void *ctx, const struct http_answer *http, struct cosmos
     }
 }
 
+/* Whether the answer of an upsert is the service's: it sends the item back. Anybody between us can say 200.
+ */
+static bool upsert_trusted(const struct http_answer *http) {
+    if (http->body_len == 0)
+        return http->status == 201;
+    return (http->status == 200 || http->status == 201) && answer_valid(http) &&
+           json_kind(answer_text(http)) == JSON_OBJECT;
+}
+
 /* The second in which the last reading was stored, as the service says it; else by our own clock. */
 static int64_t stored_at(const struct write_op *write, const struct http_answer *http) {
     int64_t at;
@@ -192,7 +201,7 @@ static int64_t stored_at(const struct write_op *write, const struct http_answer 
         while (json_next(&it))
             item = json_member(it.value, "resourceBody");
     }
-    return json_integer(json_member(item, "_ts"), &at) && at > 0 ? at : clock_wall_s();
+    return json_int64(json_member(item, "_ts"), &at) && at > 0 ? at : clock_wall_s();
 }
 
 /* --- the op ----------------------------------------------------------------------------------- */
@@ -206,7 +215,7 @@ static void on_written(void *ctx, struct cosmos_answer *answer) {
         cosmos_op_end_answer(&write->op, answer);
         return;
     }
-    if (write->untrusted) {
+    if (write->untrusted || (write->single && !upsert_trusted(answer->http))) {
         cosmos_op_end(&write->op, UPSTREAM_UNAVAILABLE);
         return;
     }

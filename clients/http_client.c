@@ -221,7 +221,8 @@ static struct call *call_new(struct http_client *client, const struct http_call_
                     .body = options->body,
                     .body_len = options->body_len,
                     .max_body = options->max_body,
-                    .headroom = options->headroom},
+                    .headroom = options->headroom,
+                    .fresh = options->fresh},
     };
     char *end = stpcpy(call->text, options->url) + 1;
     for (unsigned i = 0; i < header_count; i++) {

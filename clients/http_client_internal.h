@@ -114,6 +114,7 @@ struct transfer_request {
     unsigned header_count;
     const char *body;
     size_t body_len, max_body, headroom;
+    bool fresh;
 };
 
 struct transfer_pool {

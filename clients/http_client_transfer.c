@@ -145,7 +145,7 @@ bool transfer_set(struct transfer *transfer, const struct transfer_request *requ
     answer_begin(&transfer->reader, strcmp(request->method, "HEAD") == 0, request->max_body,
                  request->headroom);
     curl_easy_setopt(easy, CURLOPT_HTTPHEADER, transfer->headers);
-    curl_easy_setopt(easy, CURLOPT_FRESH_CONNECT, 0L);
+    curl_easy_setopt(easy, CURLOPT_FRESH_CONNECT, request->fresh ? 1L : 0L);
     curl_easy_setopt(easy, CURLOPT_PRIVATE, owner);
     return curl_easy_setopt(easy, CURLOPT_URL, request->url) == CURLE_OK && set_method(transfer, request);
 }

@@ -32,7 +32,7 @@ bool iothub_position_valid(const char *position) {
 }
 
 struct operation *iothub_call(struct http_client *http, const char *base, const char *token,
-                              const struct iothub_question *question, uint64_t deadline_ms,
+                              const struct iothub_question *question, bool fresh, uint64_t deadline_ms,
                               http_call_cb *done, void *ctx) {
     struct buffer url = {0}, authorization = {0}, continuation = {0};
     char max_items[40];
@@ -41,7 +41,7 @@ struct operation *iothub_call(struct http_client *http, const char *base, const 
     buffer_append_text(&url, base);
     buffer_append_text(&authorization, "Authorization: ");
     buffer_append_text(&authorization, token);
-    struct http_call_options options = {.max_body = ANSWER_MAX, .deadline_ms = deadline_ms};
+    struct http_call_options options = {.max_body = ANSWER_MAX, .fresh = fresh, .deadline_ms = deadline_ms};
     options.headers[0] = buffer_terminate(&authorization);
     if (question->kind == IOTHUB_TWIN) {
         options.method = "GET";
@@ -80,7 +80,7 @@ struct operation *iothub_call(struct http_client *http, const char *base, const 
 /* Writes a code, be it a number or a name, as text. */
 static bool code_text(struct json_slice value, char name[ERROR_NAME_MAX]) {
     int64_t number;
-    if (json_integer(value, &number)) {
+    if (json_int64(value, &number)) {
         snprintf(name, ERROR_NAME_MAX, "%lld", (long long)number);
         return true;
     }

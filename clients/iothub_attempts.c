@@ -175,7 +175,7 @@ static bool attempt(struct read *read) {
     const char *token = iothub_sas_get(&registry->sas, registry->hub, clock_wall_s());
     if (token != NULL)
         read->call = iothub_call(registry->http, registry->base.data, token, &read->question,
-                                 read->deadline_ms, on_http_answer, read);
+                                 read->retry.failures > 0, read->deadline_ms, on_http_answer, read);
     return read->call != NULL;
 }
 

@@ -51,8 +51,10 @@ struct http_call_options {
     const char *headers[HTTP_CALL_HEADERS_MAX]; /* "name: value", NULL-terminated unless full; copied */
     const char *body;                           /* NULL: none. Must live until the callback or the cancel. */
     size_t body_len;
-    size_t max_body;      /* of the answer, in bytes; a longer one is HTTP_TOO_LARGE */
-    size_t headroom;      /* bytes left unused before the answer's body */
+    size_t max_body; /* of the answer, in bytes; a longer one is HTTP_TOO_LARGE */
+    size_t headroom; /* bytes left unused before the answer's body */
+    bool fresh; /* on a connection of its own: another attempt after a failure, where a kept connection that
+                   is dead too would cost the upstream one request more than the caller counts */
     uint64_t deadline_ms; /* clock_monotonic_ms() */
 };
 
@@ -68,9 +70,9 @@ enum http_outcome {
 /* Answer headers that clients look at; NULL where absent. Of a repeated one the first. */
 struct http_answer {
     enum http_outcome outcome;
-    unsigned status; /* 0 unless HTTP_ANSWERED */
+    unsigned status;    /* 0 unless HTTP_ANSWERED */
     struct buffer body; /* headroom bytes, then the body, then a NUL; a callback may take it (then zero it) */
-    size_t body_start; /* = headroom */
+    size_t body_start;  /* = headroom */
     size_t body_len;
     const char *continuation;   /* x-ms-continuation */
     const char *request_charge; /* x-ms-request-charge */
@@ -80,8 +82,8 @@ struct http_answer {
     const char *etag;           /* ETag */
     const char *content_type;   /* Content-Type */
     unsigned long elapsed_us;   /* from start of the call, waiting in the FIFO included */
-    bool resent; /* a kept connection died under the request, and it was sent once more on a fresh one: count it as two
-                  * attempts, the upstream may have seen both */
+    bool resent; /* a kept connection died under the request, and it was sent once more on a fresh one: count
+                  * it as two attempts, the upstream may have seen both */
 };
 
 typedef void http_call_cb(void *ctx, struct http_answer *answer);

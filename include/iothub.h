@@ -37,9 +37,10 @@ struct iothub_question {
         position; /* of IOTHUB_DEVICES: the hub's continuation, checked by iothub_position_valid(); or NULL */
 };
 
-/* Starts one attempt. base: URL without trailing slash; token: for Authorization. As http_call_start(). */
+/* Starts one attempt. base: URL without trailing slash; token: for Authorization; fresh: see http_client.h. As
+ * http_call_start(). */
 struct operation *iothub_call(struct http_client *http, const char *base, const char *token,
-                              const struct iothub_question *question, uint64_t deadline_ms,
+                              const struct iothub_question *question, bool fresh, uint64_t deadline_ms,
                               http_call_cb *done, void *ctx);
 
 /* Printable ASCII, 1 to 4096 bytes: a continuation that can be sent in a header and handed to callers. */

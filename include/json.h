@@ -97,10 +97,6 @@ long json_string_decode(struct json_slice value, char *out, size_t size);
 /* The slice as an integer. Returns false where it is not a number without fraction and exponent within int64.
  */
 bool json_int64(struct json_slice value, int64_t *ret);
-static inline bool json_integer(struct json_slice value, int64_t *ret) /* jansson exports this name: do not link one */
-{
-    return json_int64(value, ret);
-}
 
 unsigned json_depth(struct json_slice value); /* a scalar is 0 */
 

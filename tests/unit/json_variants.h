@@ -1,7 +1,9 @@
 /*
- * json_variants.h - the scanner of json_valid() and cosmos_page_scan() as other machines get it: without SSE2.
+ * json_variants.h - the scanner of json_valid() and cosmos_page_scan() as other machines get it: without
+ * SSE2.
  *
- * A test that includes this has json_valid_portable() and cosmos_page_scan_portable() beside the library's own.
+ * A test that includes this has json_valid_portable() and cosmos_page_scan_portable() beside the library's
+ * own.
  */
 #ifndef TELEMETRYD_TESTS_JSON_VARIANTS_H
 #define TELEMETRYD_TESTS_JSON_VARIANTS_H
@@ -13,7 +15,8 @@
 #include <string.h>
 
 bool json_valid_portable(const char *text, size_t len, unsigned max_depth);
-bool cosmos_page_scan_portable(const char *text, size_t len, unsigned max_depth, struct cosmos_page *ret_page);
+bool cosmos_page_scan_portable(const char *text, size_t len, unsigned max_depth,
+                               struct cosmos_page *ret_page);
 void cosmos_page_compact_portable(char *text, struct cosmos_page *page);
 
 #define JSON_SCAN_PORTABLE

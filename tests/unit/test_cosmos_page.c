@@ -182,6 +182,8 @@ static void test_bad(void **state)
             fail_msg("%s: accepted", bad_pages[i].rule);
         assert_int_equal(page.start, 4711);
     }
+    struct cosmos_page unread;
+    assert_false(cosmos_page_scan(NULL, 0, 32, &unread));
     /* a NUL byte after the page is text after the page */
     static const char nul[] = "{\"Documents\":[],\"_count\":0}";
     struct cosmos_page page;

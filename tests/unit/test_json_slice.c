@@ -18,14 +18,15 @@ static struct json_slice slice(const char *text)
 
 static void assert_slice(const char *rule, struct json_slice got, const char *expected)
 {
-    bool same = expected == NULL
-                    ? got.text == NULL && got.len == 0
-                    : got.text != NULL && got.len == strlen(expected) && memcmp(got.text, expected, got.len) == 0;
+    bool same = expected == NULL ? got.text == NULL && got.len == 0
+                                 : got.text != NULL && got.len == strlen(expected) &&
+                                       memcmp(got.text, expected, got.len) == 0;
     if (!same)
-        fail_msg("%s: %.*s", rule, got.text != NULL ? (int)got.len : 7, got.text != NULL ? got.text : "nothing");
+        fail_msg("%s: %.*s", rule, got.text != NULL ? (int)got.len : 7,
+                 got.text != NULL ? got.text : "nothing");
 }
 
-/* --- kinds, roots ----------------------------------------------------------------------------------------------- */
+/* --- kinds, roots --------------------------------------------------------------------------------------- */
 
 static void test_kind(void **state)
 {
@@ -58,7 +59,7 @@ static void test_kind(void **state)
     assert_slice("no white space around", slice("\t {\"a\": 1 } \n"), "{\"a\": 1 }");
 }
 
-/* --- iteration -------------------------------------------------------------------------------------------------- */
+/* --- iteration ------------------------------------------------------------------------------------------ */
 
 static void test_iter(void **state)
 {
@@ -74,7 +75,8 @@ static void test_iter(void **state)
         {"[ 1 , 2.50 ,\n\"a,b]\" ]", "=1;=2.50;=\"a,b]\";"},
         {"[[],[1,[2]],{\"x\":[3]}]", "=[];=[1,[2]];={\"x\":[3]};"},
         {"{\"a\":1}", "\"a\"=1;"},
-        {" { \"a\" : 1 , \"b\" : { \"c\" : [ ] } , \"\" : null } ", "\"a\"=1;\"b\"={ \"c\" : [ ] };\"\"=null;"},
+        {" { \"a\" : 1 , \"b\" : { \"c\" : [ ] } , \"\" : null } ",
+         "\"a\"=1;\"b\"={ \"c\" : [ ] };\"\"=null;"},
         {"{\"q\\\"}\":\"\\\\\",\"r\":\"{\"}", "\"q\\\"}\"=\"\\\\\";\"r\"=\"{\";"},
         {"{\"\xC3\xA9\":\"\xE2\x82\xAC\",\"b\":-0}", "\"\xC3\xA9\"=\"\xE2\x82\xAC\";\"b\"=-0;"},
         {"[true,false,null]", "=true;=false;=null;"},
@@ -91,11 +93,11 @@ static void test_iter(void **state)
         assert_string_equal(walk, cases[i].walk);
         assert_false(json_next(&it));
     }
-    struct json_iter none = json_iter((struct json_slice){NULL, 0});
+    struct json_iter none = json_iter(json_root(NULL, 0));
     assert_false(json_next(&none));
 }
 
-/* --- members ---------------------------------------------------------------------------------------------------- */
+/* --- members -------------------------------------------------------------------------------------------- */
 
 static void test_member(void **state)
 {
@@ -141,7 +143,7 @@ static void test_path(void **state)
         assert_slice(cases[i].path, json_path(slice(twin), cases[i].path), cases[i].value);
 }
 
-/* --- strings ---------------------------------------------------------------------------------------------------- */
+/* --- strings -------------------------------------------------------------------------------------------- */
 
 static void test_string(void **state)
 {
@@ -166,6 +168,7 @@ static void test_string(void **state)
         {"lone high surrogate", "\"\\uD800x\"", 16, -1, NULL},
         {"lone low surrogate", "\"\\uDC00\"", 16, -1, NULL},
         {"two high surrogates", "\"\\uD800\\uD800\\uDC00\"", 16, -1, NULL},
+        {"high surrogate, U+E000", "\"\\uD800\\uE000\"", 16, -1, NULL},
         {"high surrogate, other escape", "\"\\uD800\\u0041\"", 16, -1, NULL},
         {"a number", "12", 16, -1, NULL},
         {"an array", "[\"a\"]", 16, -1, NULL},
@@ -189,11 +192,11 @@ static void test_string_equals(void **state)
         const char *raw, *text;
         bool equal;
     } cases[] = {
-        {"\"a\"", "a", true},       {"\"a\"", "", false},           {"\"\"", "", true},
-        {"\"a\"", "b", false},      {"\"ab\"", "a", false},         {"\"a\"", "ab", false},
-        {"\"\\n\"", "\n", true},    {"\"\\n\"", "\\n", false},      {"\"\\u006E\"", "n", true},
-        {"\"\\u0000\"", "", false}, {"\"a\\u0000\"", "a", false},   {"1", "1", false},
-        {"[]", "", false},          {"\"\\uD800\"", "?", false},    {"\"true\"", "true", true},
+        {"\"a\"", "a", true},       {"\"a\"", "", false},          {"\"\"", "", true},
+        {"\"a\"", "b", false},      {"\"ab\"", "a", false},        {"\"a\"", "ab", false},
+        {"\"\\n\"", "\n", true},    {"\"\\n\"", "\\n", false},     {"\"\\u006E\"", "n", true},
+        {"\"\\u0000\"", "", false}, {"\"a\\u0000\"", "a", false},  {"1", "1", false},
+        {"[]", "", false},          {"\"\\uD800\"", "?", false},   {"\"true\"", "true", true},
         {"true", "true", false},    {"\"\\\\u0061\"", "a", false}, {"\"\\\\u0061\"", "\\u0061", true},
     };
     for (size_t i = 0; i < COUNT(cases); i++)
@@ -202,7 +205,7 @@ static void test_string_equals(void **state)
     assert_false(json_string_equals((struct json_slice){NULL, 0}, ""));
 }
 
-/* --- integers --------------------------------------------------------------------------------------------------- */
+/* --- integers ------------------------------------------------------------------------------------------- */
 
 static void test_int64(void **state)
 {
@@ -239,8 +242,9 @@ static void test_int64(void **state)
 /* A slice may end where the memory does: nothing reads on for a bracket or a quote. */
 static void test_exact_memory(void **state)
 {
-    static const char *const texts[] = {"1",     "-12",      "true", "\"a\"", "[1,2]", "{\"a\":\"b\"}", "\"\\u0041\"",
-                                        "[[[]]]", "{\"a\":{}}", "[\"\xC3\xA9\"]"};
+    static const char *const texts[] = {"1",          "-12",           "true",        "\"a\"",
+                                        "[1,2]",      "{\"a\":\"b\"}", "\"\\u0041\"", "[[[]]]",
+                                        "{\"a\":{}}", "[\"\xC3\xA9\"]"};
     for (size_t i = 0; i < COUNT(texts); i++) {
         for (size_t len = 0; len <= strlen(texts[i]); len++) { /* cut texts too: no answer is asked for */
             char *copy = malloc(len != 0 ? len : 1);
@@ -266,8 +270,9 @@ static void test_exact_memory(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_kind),   cmocka_unit_test(test_iter),          cmocka_unit_test(test_member),
-        cmocka_unit_test(test_path),   cmocka_unit_test(test_string),        cmocka_unit_test(test_string_equals),
+        cmocka_unit_test(test_kind),   cmocka_unit_test(test_iter),
+        cmocka_unit_test(test_member), cmocka_unit_test(test_path),
+        cmocka_unit_test(test_string), cmocka_unit_test(test_string_equals),
         cmocka_unit_test(test_int64),  cmocka_unit_test(test_exact_memory),
     };
     return cmocka_run_group_tests_name("json_slice", tests, NULL, NULL);
