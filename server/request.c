@@ -47,6 +47,13 @@ static bool same_media_type(const char *sent, const char *type) {
            strcasecmp(rest, "charset=\"utf-8\"") == 0;
 }
 
+/* No coding is undone here, so a coded body is not of the type that it says. */
+static bool coded(const struct request *request)
+{
+    const char *coding = MHD_lookup_connection_value(request->mhd, MHD_HEADER_KIND, "Content-Encoding");
+    return coding != NULL && strcasecmp(coding, "identity") != 0;
+}
+
 static bool media_type_fits(const struct request *request) {
     const char *sent = MHD_lookup_connection_value(request->mhd, MHD_HEADER_KIND, "Content-Type");
     for (const char *const *type = request->route->media_types; sent != NULL && *type != NULL; type++)
@@ -110,7 +117,7 @@ static bool vet(struct request *request) {
         respond_problem(request, &problem);
         return false;
     }
-    if (request->route->media_types != NULL && !media_type_fits(request)) {
+    if (request->route->media_types != NULL && (coded(request) || !media_type_fits(request))) {
         respond_problem_code(request, PROBLEM_UNSUPPORTED_MEDIA_TYPE,
                              "The body's Content-Type is not one that is taken");
         return false;
