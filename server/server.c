@@ -5,6 +5,7 @@
 #include "worker.h"
 
 #include <curl/curl.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,7 +24,8 @@ struct process {
     char address[300];
 };
 
-static int fail(struct process *process, const char *message) {
+static int fail(struct process *process, const char *message)
+{
     if (log_begin(process->log, LOG_LEVEL_ERROR, message))
         log_end(process->log);
     log_flush(process->log);
@@ -31,7 +33,8 @@ static int fail(struct process *process, const char *message) {
 }
 
 /* Every connection and every upstream call is a descriptor. */
-static void raise_descriptor_limit(void) {
+static void raise_descriptor_limit(void)
+{
     struct rlimit limit;
     if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
         limit.rlim_cur = limit.rlim_max;
@@ -39,7 +42,18 @@ static void raise_descriptor_limit(void) {
     }
 }
 
-static int open_shared(struct process *process) {
+/* Pages of 100 kB and more come and go with every request. glibc would map and unmap each, or give its memory
+ * back to the kernel and fault it in again: measured, a tenth of the time of such a request. */
+static void keep_freed_memory(void)
+{
+#ifdef __GLIBC__
+    mallopt(M_MMAP_THRESHOLD, 8 << 20);
+    mallopt(M_TRIM_THRESHOLD, 16 << 20);
+#endif
+}
+
+static int open_shared(struct process *process)
+{
     struct server *server = &process->server;
     const struct config *config = server->config;
     char message[512] = "out of memory";
@@ -68,7 +82,8 @@ static int open_shared(struct process *process) {
     return 0;
 }
 
-static int open_workers(struct process *process) {
+static int open_workers(struct process *process)
+{
     struct server *server = &process->server;
     const struct config *config = server->config;
     char message[512];
@@ -92,7 +107,8 @@ static int open_workers(struct process *process) {
     return 0;
 }
 
-static void log_start(struct process *process) {
+static void log_start(struct process *process)
+{
     const struct server *server = &process->server;
     if (!log_begin(process->log, LOG_LEVEL_INFO, "listening"))
         return;
@@ -106,7 +122,8 @@ static void log_start(struct process *process) {
     log_flush(process->log);
 }
 
-static void on_signal(uv_signal_t *handle, int number) {
+static void on_signal(uv_signal_t *handle, int number)
+{
     struct process *process = handle->data;
     if (atomic_exchange(&process->server.draining, true))
         _exit(1); /* asked twice: somebody does not want to wait */
@@ -122,7 +139,8 @@ static void on_signal(uv_signal_t *handle, int number) {
     uv_unref((uv_handle_t *)&process->interrupt);
 }
 
-static int serve(struct process *process) {
+static int serve(struct process *process)
+{
     struct server *server = &process->server;
 
     if (server->config->demo &&
@@ -143,12 +161,14 @@ static int serve(struct process *process) {
     return 0;
 }
 
-static void on_walk(uv_handle_t *handle, void *arg) {
+static void on_walk(uv_handle_t *handle, void *arg)
+{
     if (!uv_is_closing(handle))
         uv_close(handle, NULL);
 }
 
-static void close_all(struct process *process) {
+static void close_all(struct process *process)
+{
     struct server *server = &process->server;
     for (unsigned i = 0; i < server->worker_count; i++)
         worker_free(&server->workers[i]);
@@ -164,12 +184,14 @@ static void close_all(struct process *process) {
     uv_loop_close(&process->loop);
 }
 
-int server_run(const struct config *config) {
+int server_run(const struct config *config)
+{
     struct process process = {.server = {.config = config, .max_in_flight = config->max_connections / 2 + 1}};
 
     if (log_new(STDERR_FILENO, config->log_level, &process.log) != 0 || uv_loop_init(&process.loop) != 0)
         return 1;
     raise_descriptor_limit();
+    keep_freed_memory();
     signal(SIGPIPE, SIG_IGN);
     curl_global_init(CURL_GLOBAL_DEFAULT);
     int status = open_shared(&process);
