@@ -15,7 +15,8 @@
 #define REASON_SIZE 256
 
 /* One line that names the file. */
-static int refuse(const char *path, int r, const char *reason, char *message, size_t size) {
+static int refuse(const char *path, int r, const char *reason, char *message, size_t size)
+{
     snprintf(message, size, "%s: %s", path, reason);
     for (size_t i = 0; i < size && message[i] != '\0'; i++)
         if ((unsigned char)message[i] < 0x20 || message[i] == 0x7f)
@@ -23,12 +24,12 @@ static int refuse(const char *path, int r, const char *reason, char *message, si
     return r;
 }
 
-/* --- open
- * -------------------------------------------------------------------------------------------------------- */
+/* --- open ---------------------------------------------------------------------------------------------- */
 
 /* Opens the file and locks it for this process. The descriptor is closed after SQLite's own, as closing any
  * descriptor of a file drops the POSIX locks that the process holds on it. */
-static int lock_file(struct sqlite_db *db, const char *path, char *message, size_t size) {
+static int lock_file(struct sqlite_db *db, const char *path, char *message, size_t size)
+{
     int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, FILE_MODE);
     if (fd < 0) {
         int r = -errno;
@@ -57,7 +58,8 @@ static int lock_file(struct sqlite_db *db, const char *path, char *message, size
 }
 
 /* A database in memory that every connection of this process opens by its name. */
-static int name_memory(struct sqlite_db *db, char *message, size_t size) {
+static int name_memory(struct sqlite_db *db, char *message, size_t size)
+{
     struct buffer uri = {0};
     buffer_printf(&uri, "file:/telemetryd-%p?vfs=memdb", (void *)db);
     db->path = buffer_take(&uri, NULL);
@@ -65,15 +67,13 @@ static int name_memory(struct sqlite_db *db, char *message, size_t size) {
     return db->path != NULL ? 0 : refuse(":memory:", -ENOMEM, "out of memory", message, size);
 }
 
-static int open_connections(struct sqlite_db *db, const char *path, char *message, size_t size) {
+static int open_connections(struct sqlite_db *db, const char *path, char *message, size_t size)
+{
     char reason[REASON_SIZE] = "";
     sqlite3 *connection = NULL;
     int rc = sqlite_schema_connect(db, true, &connection);
-    if (rc != SQLITE_OK) {
-        const char *text = rc == SQLITE_NOMEM ? "out of memory" : sqlite3_errstr(rc);
-        return refuse(path, rc == SQLITE_NOMEM ? -ENOMEM : -EIO, text, message, size);
-    }
-    int r = sqlite_schema_open(db, connection, reason, sizeof reason);
+    int r = rc == SQLITE_OK ? sqlite_schema_open(db, connection, reason, sizeof reason)
+                            : sqlite_schema_describe(rc, sqlite3_errstr(rc), reason, sizeof reason);
     if (r != 0) {
         sqlite3_close(connection);
         return refuse(path, r, reason, message, size);
@@ -90,7 +90,8 @@ static int open_connections(struct sqlite_db *db, const char *path, char *messag
     return 0;
 }
 
-static int init_locks(struct sqlite_db *db) {
+static int init_locks(struct sqlite_db *db)
+{
     int r = uv_mutex_init(&db->readers_lock);
     if (r != 0)
         return r;
@@ -110,7 +111,8 @@ fail_turnstile:
 }
 
 int sqlite_db_open(const struct sqlite_db_options *options, struct sqlite_db **ret_db, char *message,
-                   size_t message_size) {
+                   size_t message_size)
+{
     const char *path = options->path;
     struct sqlite_db *db = calloc(1, sizeof *db);
     if (db == NULL)
@@ -137,7 +139,8 @@ int sqlite_db_open(const struct sqlite_db_options *options, struct sqlite_db **r
     return 0;
 }
 
-void sqlite_db_close(struct sqlite_db *db) {
+void sqlite_db_close(struct sqlite_db *db)
+{
     if (db == NULL)
         return;
     /* The writer's connection goes last and with it brings the log into the file. */
@@ -153,11 +156,11 @@ void sqlite_db_close(struct sqlite_db *db) {
     free(db);
 }
 
-/* --- blocking calls
- * ---------------------------------------------------------------------------------------------- */
+/* --- blocking calls ------------------------------------------------------------------------------------ */
 
 int sqlite_db_backfill(struct sqlite_db *db, const char *device_id, const char *data, size_t data_len,
-                       int64_t at, int64_t ttl_s) {
+                       int64_t at, int64_t ttl_s)
+{
     const struct reading reading = {.data = data, .data_len = data_len};
     struct sqlite_write *write = sqlite_write_new(WRITE_BACKFILL, device_id, &reading, 1, NULL, 0);
     if (write == NULL)
@@ -168,11 +171,13 @@ int sqlite_db_backfill(struct sqlite_db *db, const char *device_id, const char *
     return 0;
 }
 
-int sqlite_db_flush(struct sqlite_db *db) {
+int sqlite_db_flush(struct sqlite_db *db)
+{
     return sqlite_writer_wait(db->writer);
 }
 
-int sqlite_db_patch(struct sqlite_db *db, const char *device_id, const char *patch) {
+int sqlite_db_patch(struct sqlite_db *db, const char *device_id, const char *patch)
+{
     struct sqlite_write *write = sqlite_write_new(WRITE_PATCH, device_id, NULL, 0, patch, strlen(patch));
     if (write == NULL)
         return -ENOMEM;
@@ -180,7 +185,8 @@ int sqlite_db_patch(struct sqlite_db *db, const char *device_id, const char *pat
     return sqlite_writer_wait(db->writer);
 }
 
-int64_t sqlite_db_newest(struct sqlite_db *db, const char *device_id) {
+int64_t sqlite_db_newest(struct sqlite_db *db, const char *device_id)
+{
     struct sqlite_reader *reader = sqlite_reader_begin(db);
     if (reader == NULL)
         return -EIO;

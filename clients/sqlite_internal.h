@@ -4,7 +4,8 @@
  *     sqlite_schema.c    connections; the schema; is this file ours, whole and of a version we know
  *     sqlite_db.c        open and close; the blocking calls
  *     sqlite_writer.c    the queue of writes, the writer's thread, acknowledgement, cancellation
- *     sqlite_group.c     one transaction: the SQL of every write, expiry, checkpoints
+ *     sqlite_group.c     one transaction of many writes; expiry, checkpoints
+ *     sqlite_apply.c     what each kind of write does inside it
  *     sqlite_reader.c    reads on libuv's pool, each with a connection of its own
  *     sqlite_store.c     telemetry_store.h        sqlite_registry.c    device_registry.h
  *
@@ -46,12 +47,14 @@ struct sqlite_db {
 /* The result that an SQLite result code means. */
 enum upstream_status sqlite_db_status(int rc);
 
-/* --- sqlite_schema.c
- * -------------------------------------------------------------------------------------------- */
+/* --- sqlite_schema.c ----------------------------------------------------------------------------------- */
 
 /* Opens a connection with our settings; for the writer's, journal and synchronous are left to
  * sqlite_schema_open(). Return SQLite result codes; *ret is untouched on failure. */
 int sqlite_schema_connect(const struct sqlite_db *db, bool writer, sqlite3 **ret);
+
+/* What a result code means at open: a negative errno-like code, and a reason with `detail` in it. */
+int sqlite_schema_describe(int rc, const char *detail, char *reason, size_t size);
 
 /* Before SQLite sees the file: is it (from its first bytes) empty or ours. Returns NULL or the reason why
  * not. */
@@ -61,8 +64,7 @@ const char *sqlite_schema_foreign(int fd, const char *path);
  * with a reason (no file name, one line) in `reason`. */
 int sqlite_schema_open(const struct sqlite_db *db, sqlite3 *connection, char *reason, size_t size);
 
-/* --- sqlite_reader.c
- * -------------------------------------------------------------------------------------------- */
+/* --- sqlite_reader.c ----------------------------------------------------------------------------------- */
 
 enum sqlite_query {
     QUERY_ASCENDING,
@@ -108,34 +110,29 @@ struct sqlite_read {
 struct operation *sqlite_read_start(struct sqlite_read *read, struct sqlite_db *db, uv_loop_t *loop,
                                     uint64_t deadline_ms);
 
-/* --- sqlite_writer.c
- * -------------------------------------------------------------------------------------------- */
+/* --- sqlite_writer.c ----------------------------------------------------------------------------------- */
 
 enum sqlite_write_kind { WRITE_READINGS, WRITE_BACKFILL, WRITE_NOTE, WRITE_PATCH, WRITE_CHECK };
-
-/* Where a write is. Under the writer's lock it tells who owns the memory: the writer until it is posted, then
- * the letter. */
-enum sqlite_write_stage { STAGE_NEW, STAGE_WITH_WRITER, STAGE_POSTED };
 
 struct sqlite_reading {
     const char *data, *id; /* in the write's own text; id NULL where it has none */
     size_t data_len;
 };
 
-/* A write under way, in one allocation with copies of all its text: the caller may go away at any moment. */
+/* A write under way, in one allocation with copies of all its text: the caller may go away at any moment. The
+ * memory is the writer's from submit on; where nobody cancelled, it becomes the letter's with the post, and
+ * deliver() frees it. */
 struct sqlite_write {
     struct operation operation;
     struct letter letter;
     struct sqlite_writer *writer;
     struct sqlite_write *next;
-    enum sqlite_write_stage stage; /* under the writer's lock */
-    bool cancelled;                /* under the writer's lock; the worker that sets it reads it without */
+    bool cancelled; /* under the writer's lock; the worker that sets it reads it without */
     enum sqlite_write_kind kind;
     struct mailbox *mailbox; /* NULL: nobody is called back */
     uint64_t deadline_ms;    /* 0: none */
     uint64_t started_us;
-    uint64_t ticket; /* counts submitted writes */
-    size_t bytes;    /* of the allocation */
+    size_t bytes; /* of the allocation */
 
     const char *device_id;
     int64_t ttl_s;
@@ -182,10 +179,62 @@ struct operation *sqlite_writer_submit(struct sqlite_writer *writer, struct sqli
 void sqlite_writer_queue(struct sqlite_writer *writer, struct sqlite_write *write);
 int sqlite_writer_wait(struct sqlite_writer *writer);
 
-/* --- sqlite_group.c
- * --------------------------------------------------------------------------------------------- */
+/* --- sqlite_group.c ------------------------------------------------------------------------------------ */
 
-struct sqlite_group;
+enum sqlite_statement {
+    BEGIN,
+    COMMIT,
+    ROLLBACK,
+    FIND_DEVICE,
+    ADD_DEVICE,
+    TOUCH_DEVICE,
+    ADD_READING,
+    ADD_READINGS, /* SQLITE_BATCH of them */
+    REPLACE_READING,
+    GET_REPORTED,
+    SET_REPORTED,
+    CLEAR_HEARTBEAT,
+    SWEEP,
+    FIRST_EXPIRY,
+    LAST_GIVEN,
+    PROBE,
+    STATEMENT_COUNT
+};
+
+#define SQLITE_TOUCHES_MAX 1024
+#define SQLITE_TOUCH_SLOTS 2048 /* a power of two */
+
+/* A device that this transaction stored readings for: its row is updated once, at the end. */
+struct sqlite_touch {
+    const char *id; /* the write's own text */
+    int64_t key, at, seq;
+};
+
+/* Readings without an id are inserted so many at a time: two thirds of the time. */
+#define SQLITE_BATCH 16
+
+struct sqlite_row {
+    int64_t key, ts, seq, expires;
+    const char *data; /* the write's own text */
+    size_t data_len;
+};
+
+struct sqlite_group {
+    struct sqlite_db *db;
+    sqlite3 *connection;
+    sqlite3_stmt *statements[STATEMENT_COUNT];
+    int64_t seq;          /* the last one given */
+    int64_t newest;       /* the second of the newest reading */
+    int64_t first_expiry; /* no row expires before; INT64_MAX: there is none */
+    bool faulted;         /* the last transaction that wrote could not be committed */
+    int log_pages, checkpoint_at;
+    bool log_waits; /* the log holds pages that are not in the file */
+    unsigned touched;
+    struct sqlite_touch touches[SQLITE_TOUCHES_MAX];
+    uint16_t slots[SQLITE_TOUCH_SLOTS]; /* index into touches + 1 */
+    unsigned waiting;
+    struct sqlite_row rows[SQLITE_BATCH]; /* not yet inserted */
+};
 
 /* Takes the connection, also on failure. Returns an SQLite result code. */
 int sqlite_group_new(struct sqlite_db *db, sqlite3 *connection, struct sqlite_group **ret_group);
@@ -202,10 +251,27 @@ void sqlite_group_checkpoint(struct sqlite_group *group);
  * is to be done at once. */
 bool sqlite_group_idle(struct sqlite_group *group);
 
-/* --- the gate
- * ---------------------------------------------------------------------------------------------------- */
+/* Runs a statement that answers no row, with what is bound to it. Returns an SQLite result code. */
+int sqlite_group_step(struct sqlite_group *group, enum sqlite_statement which);
+/* The integers of the first row that a statement answers; those that are NULL, or without a row, are left as
+ * they are. */
+int sqlite_group_integers(struct sqlite_group *group, enum sqlite_statement which, int count, int64_t *ret);
 
-static inline void sqlite_gate_read_lock(struct sqlite_gate *gate) {
+/* --- sqlite_apply.c ------------------------------------------------------------------------------------ */
+
+/* Forgets what a transaction before left behind. */
+void sqlite_apply_begin(struct sqlite_group *group);
+/* Does one write inside the transaction, at second `at` where it brings none of its own; sets its answer.
+ * Returns an SQLite result code. */
+int sqlite_apply(struct sqlite_group *group, struct sqlite_write *write, int64_t at);
+/* Inserts what waits, and moves last_at, last_seq and heartbeat of every device that readings were stored
+ * for. Returns an SQLite result code. */
+int sqlite_apply_end(struct sqlite_group *group);
+
+/* --- the gate ------------------------------------------------------------------------------------------ */
+
+static inline void sqlite_gate_read_lock(struct sqlite_gate *gate)
+{
     if (!gate->active)
         return;
     uv_mutex_lock(&gate->turnstile);
@@ -213,12 +279,14 @@ static inline void sqlite_gate_read_lock(struct sqlite_gate *gate) {
     uv_mutex_unlock(&gate->turnstile);
 }
 
-static inline void sqlite_gate_read_unlock(struct sqlite_gate *gate) {
+static inline void sqlite_gate_read_unlock(struct sqlite_gate *gate)
+{
     if (gate->active)
         uv_rwlock_rdunlock(&gate->lock);
 }
 
-static inline void sqlite_gate_write_lock(struct sqlite_gate *gate) {
+static inline void sqlite_gate_write_lock(struct sqlite_gate *gate)
+{
     if (!gate->active)
         return;
     uv_mutex_lock(&gate->turnstile);
@@ -226,7 +294,8 @@ static inline void sqlite_gate_write_lock(struct sqlite_gate *gate) {
     uv_mutex_unlock(&gate->turnstile);
 }
 
-static inline void sqlite_gate_write_unlock(struct sqlite_gate *gate) {
+static inline void sqlite_gate_write_unlock(struct sqlite_gate *gate)
+{
     if (gate->active)
         uv_rwlock_wrunlock(&gate->lock);
 }

@@ -8,6 +8,7 @@
 #define DEVICE_KEY "(SELECT key FROM devices WHERE id=?1)"
 
 #define RANGE      "SELECT ts, seq, data FROM telemetry WHERE device_key=" DEVICE_KEY
+#define DEVICE     "SELECT id, last_at, heartbeat, text FROM devices LEFT JOIN reported ON device_key=key"
 #define ASCENDING  " AND expires > ?4 ORDER BY ts, seq LIMIT ?5"
 #define DESCENDING " AND expires > ?4 ORDER BY ts DESC, seq DESC LIMIT ?5"
 
@@ -21,13 +22,12 @@ static const char *const query_sql[QUERY_COUNT] = {
     [QUERY_DESCENDING_FROM] = RANGE " AND ts > ?2 AND (ts, seq) <= (?3, ?6)" DESCENDING,
     [QUERY_LATEST] = "SELECT ts, data FROM telemetry WHERE device_key=" DEVICE_KEY
                      " AND expires > ?2 ORDER BY ts DESC, seq DESC LIMIT 1",
-    [QUERY_STATUS] =
-        "SELECT id, last_at, heartbeat, text FROM devices LEFT JOIN reported ON device_key=key WHERE id=?1",
-    [QUERY_LIST] = "SELECT id, last_at, heartbeat, text FROM devices LEFT JOIN reported ON device_key=key"
-                   " WHERE id > ?1 ORDER BY id LIMIT ?2",
+    [QUERY_STATUS] = DEVICE " WHERE id=?1",
+    [QUERY_LIST] = DEVICE " WHERE id > ?1 ORDER BY id LIMIT ?2",
 };
 
-enum upstream_status sqlite_db_status(int rc) {
+enum upstream_status sqlite_db_status(int rc)
+{
     switch (rc & 0xff) {
     case SQLITE_OK: return UPSTREAM_OK;
     case SQLITE_NOMEM: return UPSTREAM_NO_MEMORY;
@@ -36,17 +36,18 @@ enum upstream_status sqlite_db_status(int rc) {
     }
 }
 
-/* --- connections
- * ------------------------------------------------------------------------------------------------- */
+/* --- connections --------------------------------------------------------------------------------------- */
 
-static void reader_close(struct sqlite_reader *reader) {
+static void reader_close(struct sqlite_reader *reader)
+{
     for (int i = 0; i < QUERY_COUNT; i++)
         sqlite3_finalize(reader->statements[i]);
     sqlite3_close(reader->connection);
     free(reader);
 }
 
-static struct sqlite_reader *reader_open(struct sqlite_db *db) {
+static struct sqlite_reader *reader_open(struct sqlite_db *db)
+{
     struct sqlite_reader *reader = calloc(1, sizeof *reader);
     if (reader == NULL)
         return NULL;
@@ -60,7 +61,8 @@ static struct sqlite_reader *reader_open(struct sqlite_db *db) {
     return NULL;
 }
 
-struct sqlite_reader *sqlite_reader_begin(struct sqlite_db *db) {
+struct sqlite_reader *sqlite_reader_begin(struct sqlite_db *db)
+{
     uv_mutex_lock(&db->readers_lock);
     struct sqlite_reader *reader = db->readers;
     if (reader != NULL)
@@ -75,7 +77,8 @@ struct sqlite_reader *sqlite_reader_begin(struct sqlite_db *db) {
     return reader;
 }
 
-void sqlite_reader_end(struct sqlite_db *db, struct sqlite_reader *reader, int rc) {
+void sqlite_reader_end(struct sqlite_db *db, struct sqlite_reader *reader, int rc)
+{
     for (int i = 0; i < QUERY_COUNT; i++)
         sqlite3_reset(reader->statements[i]);
     sqlite_gate_read_unlock(&db->gate);
@@ -93,7 +96,8 @@ void sqlite_reader_end(struct sqlite_db *db, struct sqlite_reader *reader, int r
     }
 }
 
-void sqlite_reader_close_all(struct sqlite_db *db) {
+void sqlite_reader_close_all(struct sqlite_db *db)
+{
     while (db->readers != NULL) {
         struct sqlite_reader *reader = db->readers;
         db->readers = reader->next;
@@ -101,20 +105,22 @@ void sqlite_reader_close_all(struct sqlite_db *db) {
     }
 }
 
-/* --- reads
- * ------------------------------------------------------------------------------------------------------- */
+/* --- reads --------------------------------------------------------------------------------------------- */
 
-static bool past_deadline(const struct sqlite_read *read) {
+static bool past_deadline(const struct sqlite_read *read)
+{
     return clock_monotonic_ms() >= read->deadline_ms;
 }
 
 /* Called by SQLite now and then while a statement runs; other than 0 ends it with SQLITE_INTERRUPT. */
-static int on_progress(void *ctx) {
+static int on_progress(void *ctx)
+{
     struct sqlite_read *read = ctx;
     return atomic_load_explicit(&read->cancelled, memory_order_relaxed) || past_deadline(read);
 }
 
-static void on_work(uv_work_t *work) {
+static void on_work(uv_work_t *work)
+{
     struct sqlite_read *read = work->data;
     if (past_deadline(read)) {
         read->result.status = UPSTREAM_TIMEOUT;
@@ -133,7 +139,8 @@ static void on_work(uv_work_t *work) {
     sqlite_reader_end(read->db, reader, rc);
 }
 
-static void on_done(uv_work_t *work, int status) {
+static void on_done(uv_work_t *work, int status)
+{
     struct sqlite_read *read = work->data;
     if (!atomic_load_explicit(&read->cancelled, memory_order_relaxed)) {
         read->result.elapsed_us = (unsigned long)(clock_monotonic_us() - read->started_us);
@@ -143,7 +150,8 @@ static void on_done(uv_work_t *work, int status) {
     free(read);
 }
 
-static void read_cancel(struct operation *op) {
+static void read_cancel(struct operation *op)
+{
     struct sqlite_read *read = (struct sqlite_read *)op;
     atomic_store_explicit(&read->cancelled, true, memory_order_relaxed);
     /* On success on_done follows soon; else a pool thread is at it and on_done follows when it is through.
@@ -153,7 +161,8 @@ static void read_cancel(struct operation *op) {
 }
 
 struct operation *sqlite_read_start(struct sqlite_read *read, struct sqlite_db *db, uv_loop_t *loop,
-                                    uint64_t deadline_ms) {
+                                    uint64_t deadline_ms)
+{
     read->operation.cancel = read_cancel;
     read->work.data = read;
     read->db = db;

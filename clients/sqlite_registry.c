@@ -45,10 +45,10 @@ struct list_read {
     struct buffer next;
 };
 
-/* --- the status object of a row: id, last_at, heartbeat, text
- * ----------------------------------------------------- */
+/* --- the status object of a row: id, last_at, heartbeat, text ------------------------------------------ */
 
-static int append_status(struct buffer *out, sqlite3_stmt *row, int64_t now) {
+static int append_status(struct buffer *out, sqlite3_stmt *row, int64_t now)
+{
     const char *id = (const char *)sqlite3_column_text(row, 0);
     int64_t last_at = sqlite3_column_int64(row, 1);
     const char *text = sqlite3_column_blob(row, 3);
@@ -81,10 +81,10 @@ static int append_status(struct buffer *out, sqlite3_stmt *row, int64_t now) {
     return out->failed ? SQLITE_NOMEM : SQLITE_OK;
 }
 
-/* --- status
- * ------------------------------------------------------------------------------------------------------ */
+/* --- status -------------------------------------------------------------------------------------------- */
 
-static int run_status(struct sqlite_read *read, struct sqlite_reader *reader) {
+static int run_status(struct sqlite_read *read, struct sqlite_reader *reader)
+{
     struct status_read *status = (struct status_read *)read;
     sqlite3_stmt *statement = reader->statements[QUERY_STATUS];
     sqlite3_bind_text(statement, 1, status->device_id, -1, SQLITE_STATIC);
@@ -97,18 +97,21 @@ static int run_status(struct sqlite_read *read, struct sqlite_reader *reader) {
     return SQLITE_OK;
 }
 
-static void answer_status(struct sqlite_read *read) {
+static void answer_status(struct sqlite_read *read)
+{
     struct status_read *status = (struct status_read *)read;
     bool ok = read->result.status == UPSTREAM_OK;
     status->done(status->ctx, &read->result, ok ? status->text.data : NULL, ok ? status->text.len : 0);
 }
 
-static void dispose_status(struct sqlite_read *read) {
+static void dispose_status(struct sqlite_read *read)
+{
     buffer_free(&((struct status_read *)read)->text);
 }
 
 static struct operation *registry_status(struct device_registry *base, const char *device_id,
-                                         uint64_t deadline_ms, device_status_cb *done, void *ctx) {
+                                         uint64_t deadline_ms, device_status_cb *done, void *ctx)
+{
     struct sqlite_registry *registry = (struct sqlite_registry *)base;
     size_t id_size = strlen(device_id) + 1;
     struct status_read *status = calloc(1, sizeof *status + id_size);
@@ -123,12 +126,12 @@ static struct operation *registry_status(struct device_registry *base, const cha
     return sqlite_read_start(&status->read, registry->db, registry->loop, deadline_ms);
 }
 
-/* --- list
- * -------------------------------------------------------------------------------------------------------- */
+/* --- list ---------------------------------------------------------------------------------------------- */
 
 /* A position is the percent-encoded id of the last device of a page: exactly as percent_encode() writes it.
  */
-static bool take_position(const char *position, char out[DEVICE_ID_MAX + 1]) {
+static bool take_position(const char *position, char out[DEVICE_ID_MAX + 1])
+{
     size_t len = strnlen(position, POSITION_TEXT_MAX + 1);
     if (len > POSITION_TEXT_MAX)
         return false;
@@ -145,7 +148,8 @@ static bool take_position(const char *position, char out[DEVICE_ID_MAX + 1]) {
     return same;
 }
 
-static int collect_devices(struct list_read *list, sqlite3_stmt *statement, int64_t now) {
+static int collect_devices(struct list_read *list, sqlite3_stmt *statement, int64_t now)
+{
     unsigned count = 0;
     int rc;
     while ((rc = sqlite3_step(statement)) == SQLITE_ROW) {
@@ -166,7 +170,8 @@ static int collect_devices(struct list_read *list, sqlite3_stmt *statement, int6
     return rc == SQLITE_DONE ? SQLITE_OK : rc;
 }
 
-static int run_list(struct sqlite_read *read, struct sqlite_reader *reader) {
+static int run_list(struct sqlite_read *read, struct sqlite_reader *reader)
+{
     struct list_read *list = (struct list_read *)read;
     sqlite3_stmt *statement = reader->statements[QUERY_LIST];
     char after[DEVICE_ID_MAX + 1]; /* bound while list->after moves on */
@@ -186,26 +191,30 @@ static int run_list(struct sqlite_read *read, struct sqlite_reader *reader) {
 }
 
 /* In the place of run_list() where the position is not one of ours. */
-static int run_bad_position(struct sqlite_read *read, struct sqlite_reader *reader) {
+static int run_bad_position(struct sqlite_read *read, struct sqlite_reader *reader)
+{
     read->result.status = UPSTREAM_BAD_CURSOR;
     return SQLITE_OK;
 }
 
-static void answer_list(struct sqlite_read *read) {
+static void answer_list(struct sqlite_read *read)
+{
     struct list_read *list = (struct list_read *)read;
     const struct device_list page = {
         .text = list->text.data, .len = list->text.len, .next = list->more ? list->next.data : NULL};
     list->done(list->ctx, &read->result, read->result.status == UPSTREAM_OK ? &page : NULL);
 }
 
-static void dispose_list(struct sqlite_read *read) {
+static void dispose_list(struct sqlite_read *read)
+{
     struct list_read *list = (struct list_read *)read;
     buffer_free(&list->text);
     buffer_free(&list->next);
 }
 
 static struct operation *registry_list(struct device_registry *base, unsigned limit, const char *position,
-                                       uint64_t deadline_ms, device_list_cb *done, void *ctx) {
+                                       uint64_t deadline_ms, device_list_cb *done, void *ctx)
+{
     struct sqlite_registry *registry = (struct sqlite_registry *)base;
     struct list_read *list = calloc(1, sizeof *list);
     if (list == NULL)
@@ -219,15 +228,16 @@ static struct operation *registry_list(struct device_registry *base, unsigned li
     return sqlite_read_start(&list->read, registry->db, registry->loop, deadline_ms);
 }
 
-/* --- writes
- * ------------------------------------------------------------------------------------------------------ */
+/* --- writes -------------------------------------------------------------------------------------------- */
 
-static void answer_check(struct sqlite_write *write) {
+static void answer_check(struct sqlite_write *write)
+{
     write->done.device_checked(write->ctx, &write->result, write->reason);
 }
 
 static struct operation *registry_check(struct device_registry *base, uint64_t deadline_ms,
-                                        device_check_cb *done, void *ctx) {
+                                        device_check_cb *done, void *ctx)
+{
     struct sqlite_registry *registry = (struct sqlite_registry *)base;
     struct sqlite_write *write = sqlite_write_new(WRITE_CHECK, "", NULL, 0, NULL, 0);
     if (write == NULL)
@@ -240,13 +250,15 @@ static struct operation *registry_check(struct device_registry *base, uint64_t d
     return sqlite_writer_submit(registry->db->writer, write);
 }
 
-static void answer_patch(struct sqlite_write *write) {
+static void answer_patch(struct sqlite_write *write)
+{
     write->done.reported(write->ctx, &write->result, write->reported, write->reported_len);
 }
 
 static struct operation *registry_patch(struct device_registry *base, const char *device_id,
                                         const char *patch, size_t patch_len, uint64_t deadline_ms,
-                                        device_reported_cb *done, void *ctx) {
+                                        device_reported_cb *done, void *ctx)
+{
     struct sqlite_registry *registry = (struct sqlite_registry *)base;
     struct sqlite_write *write = sqlite_write_new(WRITE_PATCH, device_id, NULL, 0, patch, patch_len);
     if (write == NULL)
@@ -259,12 +271,14 @@ static struct operation *registry_patch(struct device_registry *base, const char
     return sqlite_writer_submit(registry->db->writer, write);
 }
 
-static void answer_note(struct sqlite_write *write) {
+static void answer_note(struct sqlite_write *write)
+{
     write->done.noted(write->ctx, &write->result);
 }
 
 static struct operation *registry_note(struct device_registry *base, const char *device_id, int64_t at,
-                                       uint64_t deadline_ms, device_done_cb *done, void *ctx) {
+                                       uint64_t deadline_ms, device_done_cb *done, void *ctx)
+{
     struct sqlite_registry *registry = (struct sqlite_registry *)base;
     struct sqlite_write *write = sqlite_write_new(WRITE_NOTE, device_id, NULL, 0, NULL, 0);
     if (write == NULL)
@@ -278,7 +292,8 @@ static struct operation *registry_note(struct device_registry *base, const char 
     return sqlite_writer_submit(registry->db->writer, write);
 }
 
-static void registry_free(struct device_registry *base) {
+static void registry_free(struct device_registry *base)
+{
     free(base);
 }
 
@@ -292,7 +307,8 @@ static const struct device_registry_ops registry_ops = {
     .free = registry_free,
 };
 
-struct device_registry *sqlite_registry_new(struct sqlite_db *db, uv_loop_t *loop, struct mailbox *mailbox) {
+struct device_registry *sqlite_registry_new(struct sqlite_db *db, uv_loop_t *loop, struct mailbox *mailbox)
+{
     struct sqlite_registry *registry = malloc(sizeof *registry);
     if (registry == NULL)
         return NULL;

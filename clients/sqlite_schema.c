@@ -72,7 +72,8 @@ static const char memory_writer_sql[] = "PRAGMA journal_mode=MEMORY;"
 static const int switched_off[] = {SQLITE_DBCONFIG_ENABLE_TRIGGER, SQLITE_DBCONFIG_ENABLE_VIEW,
                                    SQLITE_DBCONFIG_TRUSTED_SCHEMA, SQLITE_DBCONFIG_ENABLE_LOAD_EXTENSION};
 
-int sqlite_schema_connect(const struct sqlite_db *db, bool writer, sqlite3 **ret) {
+int sqlite_schema_connect(const struct sqlite_db *db, bool writer, sqlite3 **ret)
+{
     sqlite3 *connection = NULL;
     int flags =
         SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_PRIVATECACHE | SQLITE_OPEN_EXRESCODE;
@@ -98,7 +99,8 @@ fail:
     return rc;
 }
 
-const char *sqlite_schema_foreign(int fd, const char *path) {
+const char *sqlite_schema_foreign(int fd, const char *path)
+{
     static const char magic[16] = "SQLite format 3";
     static const char not_ours[] = "not a telemetryd database";
 
@@ -122,7 +124,8 @@ const char *sqlite_schema_foreign(int fd, const char *path) {
 }
 
 /* The one integer that a statement answers; ret is untouched where it answers none. */
-static int query_integer(sqlite3 *connection, const char *sql, int64_t *ret) {
+static int query_integer(sqlite3 *connection, const char *sql, int64_t *ret)
+{
     sqlite3_stmt *statement = NULL;
     int rc = sqlite3_prepare_v2(connection, sql, -1, &statement, NULL);
     if (rc != SQLITE_OK)
@@ -134,22 +137,27 @@ static int query_integer(sqlite3 *connection, const char *sql, int64_t *ret) {
     return rc == SQLITE_ROW || rc == SQLITE_DONE ? SQLITE_OK : end;
 }
 
-static int describe(sqlite3 *connection, int rc, char *reason, size_t size) {
+int sqlite_schema_describe(int rc, const char *detail, char *reason, size_t size)
+{
     switch (rc & 0xff) {
     case SQLITE_NOTADB: snprintf(reason, size, "not a telemetryd database"); return -EINVAL;
-    case SQLITE_CORRUPT: snprintf(reason, size, "damaged (%s)", sqlite3_errmsg(connection)); return -EUCLEAN;
+    case SQLITE_CORRUPT: snprintf(reason, size, "damaged (%s)", detail); return -EUCLEAN;
     case SQLITE_NOMEM: snprintf(reason, size, "out of memory"); return -ENOMEM;
-    case SQLITE_READONLY:
-        snprintf(reason, size, "cannot be written (%s)", sqlite3_errmsg(connection));
-        return -EROFS;
+    case SQLITE_READONLY: snprintf(reason, size, "cannot be written (%s)", detail); return -EROFS;
     case SQLITE_FULL: snprintf(reason, size, "the disk is full"); return -ENOSPC;
     case SQLITE_BUSY: snprintf(reason, size, "locked by another program"); return -EBUSY;
-    default: snprintf(reason, size, "cannot be opened (%s)", sqlite3_errstr(rc)); return -EIO;
+    default: snprintf(reason, size, "cannot be opened (%s)", detail); return -EIO;
     }
 }
 
+static int describe(sqlite3 *connection, int rc, char *reason, size_t size)
+{
+    return sqlite_schema_describe(rc, sqlite3_errmsg(connection), reason, size);
+}
+
 /* The first complaint of PRAGMA quick_check. */
-static int check_pages(const struct sqlite_db *db, sqlite3 *connection, char *reason, size_t size) {
+static int check_pages(const struct sqlite_db *db, sqlite3 *connection, char *reason, size_t size)
+{
     struct stat st;
     if (db->in_memory || stat(db->path, &st) != 0 || st.st_size > QUICK_CHECK_MAX)
         return 0;
@@ -172,7 +180,8 @@ static int check_pages(const struct sqlite_db *db, sqlite3 *connection, char *re
 }
 
 /* Every table and index of ours, and nothing else that could run or be read instead of them. */
-static int check_objects(sqlite3 *connection, char *reason, size_t size) {
+static int check_objects(sqlite3 *connection, char *reason, size_t size)
+{
     int64_t ours = 0, others = 0;
     int rc = query_integer(connection,
                            "SELECT count(*) FROM sqlite_schema WHERE (type='table' AND name IN "
@@ -190,7 +199,8 @@ static int check_objects(sqlite3 *connection, char *reason, size_t size) {
     return -EUCLEAN;
 }
 
-static int use_log(const struct sqlite_db *db, sqlite3 *connection, char *reason, size_t size) {
+static int use_log(const struct sqlite_db *db, sqlite3 *connection, char *reason, size_t size)
+{
     if (db->in_memory)
         return 0;
     sqlite3_stmt *statement = NULL;
@@ -207,7 +217,8 @@ static int use_log(const struct sqlite_db *db, sqlite3 *connection, char *reason
     return -EIO;
 }
 
-int sqlite_schema_open(const struct sqlite_db *db, sqlite3 *connection, char *reason, size_t size) {
+int sqlite_schema_open(const struct sqlite_db *db, sqlite3 *connection, char *reason, size_t size)
+{
     int64_t application = 0, version = 0, pages = 0;
     int rc = sqlite3_exec(connection, db->in_memory ? memory_writer_sql : file_writer_sql, NULL, NULL, NULL);
     /* The first statement that reads the file also rolls back what a crash left half done. */

@@ -48,11 +48,11 @@ struct latest_read {
     char device_id[];
 };
 
-/* --- numbers and positions
- * --------------------------------------------------------------------------------------- */
+/* --- numbers and positions ----------------------------------------------------------------------------- */
 
 /* Writes a number and returns its length; out has room for 20 characters. */
-static size_t put_integer(char *out, int64_t value) {
+static size_t put_integer(char *out, int64_t value)
+{
     static const char pairs[] =
         "00010203040506070809101112131415161718192021222324252627282930313233343536373839"
         "40414243444546474849505152535455565758596061626364656667686970717273747576777879"
@@ -77,7 +77,8 @@ static size_t put_integer(char *out, int64_t value) {
 }
 
 /* "<ts>-<seq>" of the reading that the next page begins with. */
-static void put_position(char out[POSITION_SIZE], int64_t ts, int64_t seq) {
+static void put_position(char out[POSITION_SIZE], int64_t ts, int64_t seq)
+{
     size_t len = put_integer(out, ts);
     out[len++] = '-';
     len += put_integer(out + len, seq);
@@ -86,7 +87,8 @@ static void put_position(char out[POSITION_SIZE], int64_t ts, int64_t seq) {
 
 /* A number as put_integer() writes it, not negative: no sign, no leading zero, no overflow. Returns what
  * follows or NULL. */
-static const char *take_integer(const char *text, int64_t *ret) {
+static const char *take_integer(const char *text, int64_t *ret)
+{
     const char *start = text;
     int64_t value = 0;
     for (; *text >= '0' && *text <= '9'; text++)
@@ -98,7 +100,8 @@ static const char *take_integer(const char *text, int64_t *ret) {
     return text;
 }
 
-static bool take_position(const char *text, int64_t *ret_ts, int64_t *ret_seq) {
+static bool take_position(const char *text, int64_t *ret_ts, int64_t *ret_seq)
+{
     int64_t ts, seq;
     text = take_integer(text, &ts);
     if (text == NULL || *text != '-')
@@ -111,10 +114,10 @@ static bool take_position(const char *text, int64_t *ret_ts, int64_t *ret_seq) {
     return true;
 }
 
-/* --- a page
- * ------------------------------------------------------------------------------------------------------ */
+/* --- a page -------------------------------------------------------------------------------------------- */
 
-static void append_row(struct buffer *text, const void *data, size_t len, int64_t ts) {
+static void append_row(struct buffer *text, const void *data, size_t len, int64_t ts)
+{
     static const char head[] = "{\"data\":", middle[] = ",\"timestamp\":";
     enum { head_len = sizeof head - 1, middle_len = sizeof middle - 1 };
 
@@ -133,7 +136,8 @@ static void append_row(struct buffer *text, const void *data, size_t len, int64_
     text->len = (size_t)(at - text->data);
 }
 
-static int collect_rows(struct range_read *range, sqlite3_stmt *statement) {
+static int collect_rows(struct range_read *range, sqlite3_stmt *statement)
+{
     struct telemetry_page *page = &range->page;
     int rc;
     while ((rc = sqlite3_step(statement)) == SQLITE_ROW) {
@@ -153,7 +157,8 @@ static int collect_rows(struct range_read *range, sqlite3_stmt *statement) {
     return rc == SQLITE_DONE ? SQLITE_OK : rc;
 }
 
-static int run_range(struct sqlite_read *read, struct sqlite_reader *reader) {
+static int run_range(struct sqlite_read *read, struct sqlite_reader *reader)
+{
     struct range_read *range = (struct range_read *)read;
     struct buffer *text = &range->page.text;
     size_t room = TELEMETRY_PAGE_HEADROOM + (size_t)range->limit * READING_USUAL;
@@ -186,22 +191,26 @@ static int run_range(struct sqlite_read *read, struct sqlite_reader *reader) {
 }
 
 /* In the place of run_range() where the position is not one of ours. */
-static int run_bad_position(struct sqlite_read *read, struct sqlite_reader *reader) {
+static int run_bad_position(struct sqlite_read *read, struct sqlite_reader *reader)
+{
     read->result.status = UPSTREAM_BAD_CURSOR;
     return SQLITE_OK;
 }
 
-static void answer_range(struct sqlite_read *read) {
+static void answer_range(struct sqlite_read *read)
+{
     struct range_read *range = (struct range_read *)read;
     range->done(range->ctx, &read->result, read->result.status == UPSTREAM_OK ? &range->page : NULL);
 }
 
-static void dispose_range(struct sqlite_read *read) {
+static void dispose_range(struct sqlite_read *read)
+{
     buffer_free(&((struct range_read *)read)->page.text);
 }
 
 /* Moves the window's edge to a position; one that lies outside the window leaves the window as it is. */
-static bool begin_at(struct range_read *range, const char *position, bool ascending) {
+static bool begin_at(struct range_read *range, const char *position, bool ascending)
+{
     int64_t ts, seq;
     if (!take_position(position, &ts, &seq))
         return false;
@@ -218,7 +227,8 @@ static bool begin_at(struct range_read *range, const char *position, bool ascend
 }
 
 static struct operation *store_read_range(struct telemetry_store *base, const struct telemetry_range *request,
-                                          telemetry_page_cb *done, void *ctx) {
+                                          telemetry_page_cb *done, void *ctx)
+{
     struct sqlite_store *store = (struct sqlite_store *)base;
     size_t id_size = strlen(request->device_id) + 1;
     struct range_read *range = calloc(1, sizeof *range + id_size);
@@ -239,10 +249,10 @@ static struct operation *store_read_range(struct telemetry_store *base, const st
     return sqlite_read_start(&range->read, store->db, store->loop, request->deadline_ms);
 }
 
-/* --- latest
- * ------------------------------------------------------------------------------------------------------ */
+/* --- latest -------------------------------------------------------------------------------------------- */
 
-static int run_latest(struct sqlite_read *read, struct sqlite_reader *reader) {
+static int run_latest(struct sqlite_read *read, struct sqlite_reader *reader)
+{
     struct latest_read *latest = (struct latest_read *)read;
     sqlite3_stmt *statement = reader->statements[QUERY_LATEST];
     sqlite3_bind_text(statement, 1, latest->device_id, -1, SQLITE_STATIC);
@@ -259,7 +269,8 @@ static int run_latest(struct sqlite_read *read, struct sqlite_reader *reader) {
     return latest->data.failed ? SQLITE_NOMEM : SQLITE_OK;
 }
 
-static void answer_latest(struct sqlite_read *read) {
+static void answer_latest(struct sqlite_read *read)
+{
     struct latest_read *latest = (struct latest_read *)read;
     if (read->result.status == UPSTREAM_OK && latest->found)
         latest->done(latest->ctx, &read->result, latest->data.data, latest->data.len, latest->timestamp);
@@ -267,12 +278,14 @@ static void answer_latest(struct sqlite_read *read) {
         latest->done(latest->ctx, &read->result, NULL, 0, 0);
 }
 
-static void dispose_latest(struct sqlite_read *read) {
+static void dispose_latest(struct sqlite_read *read)
+{
     buffer_free(&((struct latest_read *)read)->data);
 }
 
 static struct operation *store_latest(struct telemetry_store *base, const char *device_id,
-                                      uint64_t deadline_ms, telemetry_latest_cb *done, void *ctx) {
+                                      uint64_t deadline_ms, telemetry_latest_cb *done, void *ctx)
+{
     struct sqlite_store *store = (struct sqlite_store *)base;
     size_t id_size = strlen(device_id) + 1;
     struct latest_read *latest = calloc(1, sizeof *latest + id_size);
@@ -287,16 +300,17 @@ static struct operation *store_latest(struct telemetry_store *base, const char *
     return sqlite_read_start(&latest->read, store->db, store->loop, deadline_ms);
 }
 
-/* --- write, check
- * ------------------------------------------------------------------------------------------------ */
+/* --- write, check -------------------------------------------------------------------------------------- */
 
-static void answer_write(struct sqlite_write *write) {
+static void answer_write(struct sqlite_write *write)
+{
     bool ok = write->result.status == UPSTREAM_OK;
     write->done.stored(write->ctx, &write->result, ok ? write->count : 0, ok ? write->at : 0);
 }
 
 static struct operation *store_write(struct telemetry_store *base, const struct telemetry_write *request,
-                                     telemetry_stored_cb *done, void *ctx) {
+                                     telemetry_stored_cb *done, void *ctx)
+{
     struct sqlite_store *store = (struct sqlite_store *)base;
     struct sqlite_write *write =
         sqlite_write_new(WRITE_READINGS, request->device_id, request->readings, request->count, NULL, 0);
@@ -311,12 +325,14 @@ static struct operation *store_write(struct telemetry_store *base, const struct 
     return sqlite_writer_submit(store->db->writer, write);
 }
 
-static void answer_check(struct sqlite_write *write) {
+static void answer_check(struct sqlite_write *write)
+{
     write->done.checked(write->ctx, &write->result, write->reason);
 }
 
 static struct operation *store_check(struct telemetry_store *base, uint64_t deadline_ms,
-                                     telemetry_check_cb *done, void *ctx) {
+                                     telemetry_check_cb *done, void *ctx)
+{
     struct sqlite_store *store = (struct sqlite_store *)base;
     struct sqlite_write *write = sqlite_write_new(WRITE_CHECK, "", NULL, 0, NULL, 0);
     if (write == NULL)
@@ -329,7 +345,8 @@ static struct operation *store_check(struct telemetry_store *base, uint64_t dead
     return sqlite_writer_submit(store->db->writer, write);
 }
 
-static void store_free(struct telemetry_store *base) {
+static void store_free(struct telemetry_store *base)
+{
     free(base);
 }
 
@@ -342,7 +359,8 @@ static const struct telemetry_store_ops store_ops = {
     .free = store_free,
 };
 
-struct telemetry_store *sqlite_store_new(struct sqlite_db *db, uv_loop_t *loop, struct mailbox *mailbox) {
+struct telemetry_store *sqlite_store_new(struct sqlite_db *db, uv_loop_t *loop, struct mailbox *mailbox)
+{
     struct sqlite_store *store = malloc(sizeof *store);
     if (store == NULL)
         return NULL;

@@ -9,10 +9,10 @@
 #define QUEUE_BYTES_MAX  (64U * 1024 * 1024)
 
 /* What one transaction takes: enough to share an fsync among many, so little that the last one does not wait
- * long. */
-#define GROUP_READINGS 1000
-#define GROUP_BACKFILL 10000
-#define GROUP_BYTES    (4U * 1024 * 1024)
+ * long. A write weighs one, and each of its readings one. */
+#define GROUP_WEIGHT          2000
+#define GROUP_WEIGHT_BACKFILL 20000
+#define GROUP_BYTES           (4U * 1024 * 1024)
 
 /* After a group was acknowledged its authors often write again at once. So much longer, and never longer than
  * half of what a transaction takes, does the next group wait for as many as there were: else they fall apart
@@ -49,10 +49,10 @@ struct sqlite_writer {
     int silent_error; /* of writes without a callback, until somebody asks */
 };
 
-/* --- a write
- * ----------------------------------------------------------------------------------------------------- */
+/* --- a write ------------------------------------------------------------------------------------------- */
 
-static char *keep(char **at, const void *text, size_t len) {
+static char *keep(char **at, const void *text, size_t len)
+{
     char *copy = *at;
     if (len > 0)
         memcpy(copy, text, len);
@@ -63,7 +63,8 @@ static char *keep(char **at, const void *text, size_t len) {
 
 struct sqlite_write *sqlite_write_new(enum sqlite_write_kind kind, const char *device_id,
                                       const struct reading *readings, size_t count, const char *patch,
-                                      size_t patch_len) {
+                                      size_t patch_len)
+{
     size_t id_len = strlen(device_id);
     size_t size =
         sizeof(struct sqlite_write) + count * sizeof(struct sqlite_reading) + id_len + 1 + patch_len + 1;
@@ -89,14 +90,16 @@ struct sqlite_write *sqlite_write_new(enum sqlite_write_kind kind, const char *d
     return write;
 }
 
-void sqlite_write_free(struct sqlite_write *write) {
+void sqlite_write_free(struct sqlite_write *write)
+{
     if (write == NULL)
         return;
     free(write->reported);
     free(write);
 }
 
-static void deliver(struct letter *letter) {
+static void deliver(struct letter *letter)
+{
     struct sqlite_write *write =
         (struct sqlite_write *)((char *)letter - offsetof(struct sqlite_write, letter));
     if (!write->cancelled)
@@ -106,13 +109,14 @@ static void deliver(struct letter *letter) {
 
 /* Under the lock, so that a cancel sees a write either still with the writer, who will then not post it, or
  * already in the mailbox. After a cancel nobody posts for it any more, and the mailbox may be closed. */
-static void post(struct sqlite_write *write) {
-    write->stage = STAGE_POSTED;
+static void post(struct sqlite_write *write)
+{
     write->letter.deliver = deliver;
     mailbox_post(write->mailbox, &write->letter);
 }
 
-static void write_cancel(struct operation *op) {
+static void write_cancel(struct operation *op)
+{
     struct sqlite_write *write = (struct sqlite_write *)op;
     struct sqlite_writer *writer = write->writer;
     uv_mutex_lock(&writer->lock);
@@ -120,30 +124,32 @@ static void write_cancel(struct operation *op) {
     uv_mutex_unlock(&writer->lock);
 }
 
-/* --- the queue, under the lock
- * ------------------------------------------------------------------------------------ */
+/* --- the queue, under the lock ------------------------------------------------------------------------- */
 
-static struct load *load_of(struct sqlite_writer *writer, const struct sqlite_write *write) {
+static struct load *load_of(struct sqlite_writer *writer, const struct sqlite_write *write)
+{
     return write->mailbox != NULL ? &writer->online : &writer->backfill;
 }
 
-static bool has_room(struct sqlite_writer *writer, const struct sqlite_write *write) {
+static bool has_room(struct sqlite_writer *writer, const struct sqlite_write *write)
+{
     const struct load *load = load_of(writer, write);
     return load->writes < QUEUE_WRITES_MAX &&
            (load->writes == 0 || load->bytes + write->bytes <= QUEUE_BYTES_MAX);
 }
 
-static size_t queued(const struct sqlite_writer *writer) {
+static size_t queued(const struct sqlite_writer *writer)
+{
     return writer->queued_online + writer->queued_backfill;
 }
 
-static void enqueue(struct sqlite_writer *writer, struct sqlite_write *write) {
+static void enqueue(struct sqlite_writer *writer, struct sqlite_write *write)
+{
     struct load *load = load_of(writer, write);
     load->writes++;
     load->bytes += write->bytes;
     *(write->mailbox != NULL ? &writer->queued_online : &writer->queued_backfill) += 1;
-    write->stage = STAGE_WITH_WRITER;
-    write->ticket = ++writer->submitted;
+    writer->submitted++;
     write->next = NULL;
     *writer->last = write;
     writer->last = &write->next;
@@ -154,18 +160,18 @@ static void enqueue(struct sqlite_writer *writer, struct sqlite_write *write) {
 }
 
 /* Takes the next group off the queue. */
-static struct sqlite_write *take_group(struct sqlite_writer *writer) {
+static struct sqlite_write *take_group(struct sqlite_writer *writer)
+{
     struct sqlite_write *group = writer->first, **end = &group;
-    size_t readings = 0, bytes = 0;
+    size_t weight = 0, bytes = 0;
     while (*end != NULL) {
         struct sqlite_write *write = *end;
         bool online = write->mailbox != NULL;
-        size_t weight = write->count + 1;
-        if (readings > 0 && (readings + weight > (online ? 2 * GROUP_READINGS : 2 * GROUP_BACKFILL) ||
-                             bytes + write->bytes > GROUP_BYTES))
-            break;
-        readings += weight;
+        weight += write->count + 1;
         bytes += write->bytes;
+        if (write != group &&
+            (weight > (online ? GROUP_WEIGHT : GROUP_WEIGHT_BACKFILL) || bytes > GROUP_BYTES))
+            break;
         *(online ? &writer->queued_online : &writer->queued_backfill) -= 1;
         end = &write->next;
     }
@@ -176,7 +182,8 @@ static struct sqlite_write *take_group(struct sqlite_writer *writer) {
     return group;
 }
 
-struct operation *sqlite_writer_submit(struct sqlite_writer *writer, struct sqlite_write *write) {
+struct operation *sqlite_writer_submit(struct sqlite_writer *writer, struct sqlite_write *write)
+{
     write->writer = writer;
     write->operation.cancel = write_cancel;
     write->started_us = clock_monotonic_us();
@@ -191,7 +198,8 @@ struct operation *sqlite_writer_submit(struct sqlite_writer *writer, struct sqli
     return &write->operation;
 }
 
-void sqlite_writer_queue(struct sqlite_writer *writer, struct sqlite_write *write) {
+void sqlite_writer_queue(struct sqlite_writer *writer, struct sqlite_write *write)
+{
     write->writer = writer;
     uv_mutex_lock(&writer->lock);
     while (!has_room(writer, write))
@@ -200,7 +208,8 @@ void sqlite_writer_queue(struct sqlite_writer *writer, struct sqlite_write *writ
     uv_mutex_unlock(&writer->lock);
 }
 
-int sqlite_writer_wait(struct sqlite_writer *writer) {
+int sqlite_writer_wait(struct sqlite_writer *writer)
+{
     uv_mutex_lock(&writer->lock);
     uint64_t ticket = writer->submitted;
     writer->hurry++;
@@ -214,12 +223,12 @@ int sqlite_writer_wait(struct sqlite_writer *writer) {
     return r;
 }
 
-/* --- the thread
- * -------------------------------------------------------------------------------------------------- */
+/* --- the thread ---------------------------------------------------------------------------------------- */
 
 /* Waits on `work` until `wanted` writes are queued, at most until `until_us`. Returns false when the time is
  * up. */
-static bool wait_for(struct sqlite_writer *writer, size_t wanted, uint64_t until_us) {
+static bool wait_for(struct sqlite_writer *writer, size_t wanted, uint64_t until_us)
+{
     uint64_t now = clock_monotonic_us();
     if (now >= until_us)
         return false;
@@ -230,7 +239,8 @@ static bool wait_for(struct sqlite_writer *writer, size_t wanted, uint64_t until
 }
 
 /* Lets a group gather. */
-static void gather(struct sqlite_writer *writer) {
+static void gather(struct sqlite_writer *writer)
+{
     uint64_t now = clock_monotonic_us();
     while (!writer->stopping && writer->hurry == 0 && writer->queued_online == 0 &&
            writer->queued_backfill < BACKFILL_ENOUGH)
@@ -245,7 +255,8 @@ static void gather(struct sqlite_writer *writer) {
 }
 
 /* Takes those that were given up out of a group and frees them. */
-static struct sqlite_write *without_cancelled(struct sqlite_writer *writer, struct sqlite_write *group) {
+static struct sqlite_write *without_cancelled(struct sqlite_writer *writer, struct sqlite_write *group)
+{
     struct sqlite_write **at = &group;
     while (*at != NULL) {
         struct sqlite_write *write = *at;
@@ -262,7 +273,8 @@ static struct sqlite_write *without_cancelled(struct sqlite_writer *writer, stru
     return group;
 }
 
-static void acknowledge(struct sqlite_writer *writer, struct sqlite_write *group) {
+static void acknowledge(struct sqlite_writer *writer, struct sqlite_write *group)
+{
     uint64_t now = clock_monotonic_us();
     writer->last_online = 0;
     while (group != NULL) {
@@ -283,7 +295,8 @@ static void acknowledge(struct sqlite_writer *writer, struct sqlite_write *group
     }
 }
 
-static void serve_group(struct sqlite_writer *writer) {
+static void serve_group(struct sqlite_writer *writer)
+{
     struct sqlite_write *group = take_group(writer);
     uint64_t ticket = writer->submitted - queued(writer); /* of the last one taken: the queue is in order */
     group = without_cancelled(writer, group);
@@ -299,7 +312,8 @@ static void serve_group(struct sqlite_writer *writer) {
     uv_mutex_lock(&writer->lock);
 }
 
-static void writer_main(void *ctx) {
+static void writer_main(void *ctx)
+{
     struct sqlite_writer *writer = ctx;
     uv_mutex_lock(&writer->lock);
     while (!writer->stopping || writer->first != NULL) {
@@ -322,10 +336,10 @@ static void writer_main(void *ctx) {
     uv_mutex_unlock(&writer->lock);
 }
 
-/* --- life
- * -------------------------------------------------------------------------------------------------------- */
+/* --- life ---------------------------------------------------------------------------------------------- */
 
-int sqlite_writer_new(struct sqlite_db *db, sqlite3 *connection, struct sqlite_writer **ret_writer) {
+int sqlite_writer_new(struct sqlite_db *db, sqlite3 *connection, struct sqlite_writer **ret_writer)
+{
     struct sqlite_group *group = NULL;
     int rc = sqlite_group_new(db, connection, &group);
     if (rc != SQLITE_OK)
@@ -365,7 +379,8 @@ fail_group:
     return r;
 }
 
-void sqlite_writer_free(struct sqlite_writer *writer) {
+void sqlite_writer_free(struct sqlite_writer *writer)
+{
     if (writer == NULL)
         return;
     uv_mutex_lock(&writer->lock);

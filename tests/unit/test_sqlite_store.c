@@ -2,7 +2,7 @@
 
 #define ALL INT64_MAX /* as `until`: no upper edge */
 
-/* --- order, windows, paging -------------------------------------------------------------------------------------- */
+/* --- order, windows, paging ---------------------------------------------------------------------------- */
 
 static void readings_of_one_second_keep_their_order(void **state)
 {
@@ -11,14 +11,16 @@ static void readings_of_one_second_keep_their_order(void **state)
     store_ok(fx, "d", "{\"n\":1}", NULL);
     assert_int_equal(store_many(fx, "d", batch, NULL, 2, TTL).stored, 2);
     store_ok(fx, "d", "{\"n\":4}", NULL);
-    assert_page(read_page(fx, "d", 0, ALL, true, 10, NULL),
-                "[{\"data\":{\"n\":1},\"timestamp\":1795417200},{\"data\":{\"n\":2},\"timestamp\":1795417200},"
-                "{\"data\":{\"n\":3},\"timestamp\":1795417200},{\"data\":{\"n\":4},\"timestamp\":1795417200}]",
-                false);
-    assert_page(read_page(fx, "d", 0, ALL, false, 10, NULL),
-                "[{\"data\":{\"n\":4},\"timestamp\":1795417200},{\"data\":{\"n\":3},\"timestamp\":1795417200},"
-                "{\"data\":{\"n\":2},\"timestamp\":1795417200},{\"data\":{\"n\":1},\"timestamp\":1795417200}]",
-                false);
+    assert_page(
+        read_page(fx, "d", 0, ALL, true, 10, NULL),
+        "[{\"data\":{\"n\":1},\"timestamp\":1795417200},{\"data\":{\"n\":2},\"timestamp\":1795417200},"
+        "{\"data\":{\"n\":3},\"timestamp\":1795417200},{\"data\":{\"n\":4},\"timestamp\":1795417200}]",
+        false);
+    assert_page(
+        read_page(fx, "d", 0, ALL, false, 10, NULL),
+        "[{\"data\":{\"n\":4},\"timestamp\":1795417200},{\"data\":{\"n\":3},\"timestamp\":1795417200},"
+        "{\"data\":{\"n\":2},\"timestamp\":1795417200},{\"data\":{\"n\":1},\"timestamp\":1795417200}]",
+        false);
     struct outcome latest = read_latest(fx, "d");
     assert_string_equal(latest.text, "{\"n\":4}");
     assert_int_equal(latest.at, NOW);
@@ -57,7 +59,8 @@ static void a_window_excludes_its_start_and_includes_its_end(void **state)
             size_t n = strlen(cases[i].ascending);
             for (size_t k = 0; k < n; k++) {
                 char c = cases[i].ascending[ascending ? k : n - 1 - k];
-                snprintf(expected + strlen(expected), 64, "%s{\"data\":%c,\"timestamp\":%c00}", k > 0 ? "," : "", c, c);
+                snprintf(expected + strlen(expected), 64, "%s{\"data\":%c,\"timestamp\":%c00}",
+                         k > 0 ? "," : "", c, c);
             }
             strncat(expected, "]", 2);
             struct outcome page = read_page(fx, "d", cases[i].after, cases[i].until, ascending, 10, NULL);
@@ -79,7 +82,8 @@ static void fill_thirteen(struct fixture *fx)
         for (int i = 0; i < per_second[second]; i++) {
             char text[32];
             snprintf(text, sizeof text, "{\"n\":%d}", n++);
-            assert_int_equal(sqlite_db_backfill(fx->db, "d", text, strlen(text), NOW + (int64_t)second, TTL), 0);
+            assert_int_equal(sqlite_db_backfill(fx->db, "d", text, strlen(text), NOW + (int64_t)second, TTL),
+                             0);
         }
     }
     assert_int_equal(sqlite_db_backfill(fx->db, "other", "{}", 2, NOW + 2, TTL), 0);
@@ -102,8 +106,8 @@ static void following_next_yields_the_whole_whatever_the_limit(void **state)
                 assert_int_equal(page.result.status, UPSTREAM_OK);
                 assert_int_equal(page.count, page.next != NULL ? limit : 13 - limit * pages);
                 page.text[strlen(page.text) - 1] = '\0';
-                snprintf(joined + strlen(joined), sizeof joined - strlen(joined), "%s%s", pages++ > 0 ? "," : "",
-                         page.text + 1);
+                snprintf(joined + strlen(joined), sizeof joined - strlen(joined), "%s%s",
+                         pages++ > 0 ? "," : "", page.text + 1);
                 free(position);
                 position = page.next;
                 page.next = NULL;
@@ -213,7 +217,8 @@ static void a_position_never_leads_out_of_the_window(void **state)
 {
     struct fixture *fx = *state;
     fill_thirteen(fx);
-    static const char *const positions[] = {"0-0", "1-1", "1795417199-999", "9223372036854775807-1", "1795417300-5"};
+    static const char *const positions[] = {"0-0", "1-1", "1795417199-999", "9223372036854775807-1",
+                                            "1795417300-5"};
     for (size_t i = 0; i < COUNT(positions); i++) {
         for (int ascending = 0; ascending <= 1; ascending++) {
             struct outcome page = read_page(fx, "d", NOW, NOW + 1, ascending, 100, positions[i]);
@@ -224,7 +229,7 @@ static void a_position_never_leads_out_of_the_window(void **state)
     }
 }
 
-/* --- what is stored ---------------------------------------------------------------------------------------------- */
+/* --- what is stored ------------------------------------------------------------------------------------ */
 
 static void a_reading_keeps_its_bytes(void **state)
 {
@@ -282,7 +287,8 @@ static void a_reading_is_gone_at_the_second_it_expires(void **state)
     /* Under load the expired go with what is written. */
     store_many(fx, "d", one, NULL, 1, 10);
     fx->now = NOW;
-    assert_page(read_page(fx, "d", 0, NOW + 100, true, 10, NULL), "[{\"data\":2,\"timestamp\":1795417205}]", false);
+    assert_page(read_page(fx, "d", 0, NOW + 100, true, 10, NULL), "[{\"data\":2,\"timestamp\":1795417205}]",
+                false);
 }
 
 static void the_latest_is_the_newest_that_has_not_expired(void **state)
@@ -304,11 +310,10 @@ static void a_clock_that_steps_back_a_little_keeps_the_order(void **state)
     static const struct {
         int64_t now, at;
     } cases[] = {
-        {NOW, NOW},
-        {NOW - 1, NOW},         /* held */
-        {NOW - 60, NOW},        /* held */
-        {NOW + 1, NOW + 1},     /* caught up */
-        {NOW - 60, NOW - 60},   /* 61 seconds: it had been wrong, and is followed */
+        {NOW, NOW},           {NOW - 1, NOW}, /* held */
+        {NOW - 60, NOW},                      /* held */
+        {NOW + 1, NOW + 1},                   /* caught up */
+        {NOW - 60, NOW - 60},                 /* 61 seconds: it had been wrong, and is followed */
         {NOW - 59, NOW - 59},
     };
     struct fixture *fx = *state;
@@ -327,12 +332,14 @@ static void the_order_of_a_second_survives_a_restart(void **state)
     struct outcome page = read_page(fx, "d", 0, ALL, true, 2, NULL);
     assert_non_null(page.next);
     fx->now = NOW + 1;
-    assert_int_equal(sqlite_db_patch(fx->db, "e", "{}"), 0); /* every reading has expired; this write removes them */
+    assert_int_equal(sqlite_db_patch(fx->db, "e", "{}"),
+                     0); /* every reading has expired; this write removes them */
     fx->now = NOW;
     assert_page(read_page(fx, "d", 0, ALL, true, 10, NULL), "[]", false);
     fixture_reopen(fx);
     store_ok(fx, "d", "4", NULL); /* in the same second, and after all that were ever in it */
-    assert_page(read_page(fx, "d", 0, ALL, true, 10, page.next), "[{\"data\":4,\"timestamp\":1795417200}]", false);
+    assert_page(read_page(fx, "d", 0, ALL, true, 10, page.next), "[{\"data\":4,\"timestamp\":1795417200}]",
+                false);
     outcome_free(&page);
 }
 
@@ -389,7 +396,8 @@ static void a_callback_may_take_the_page(void **state)
     while (!taker.answered)
         uv_run(&fx->loop, UV_RUN_ONCE);
     memset(taker.text.data, 'x', taker.start);
-    assert_memory_equal(taker.text.data + taker.start, "[{\"data\":{},\"timestamp\":1795417200}]", taker.length);
+    assert_memory_equal(taker.text.data + taker.start, "[{\"data\":{},\"timestamp\":1795417200}]",
+                        taker.length);
     buffer_free(&taker.text);
 }
 
@@ -403,7 +411,7 @@ static void it_says_that_it_can_serve(void **state)
     assert_string_equal(fx->store->ops->mode, "embedded");
 }
 
-/* --- many at once ------------------------------------------------------------------------------------------------ */
+/* --- many at once -------------------------------------------------------------------------------------- */
 
 struct overload {
     unsigned ok, overloaded, other;
@@ -493,7 +501,8 @@ static void storm_page(void *ctx, const struct upstream_result *result, struct t
 {
     struct storm_slot *slot = ctx;
     slot->op = NULL;
-    if (result->status != UPSTREAM_OK || page->text.data[page->start + page->length - 1] != ']' || page->count % 2 != 0)
+    if (result->status != UPSTREAM_OK || page->text.data[page->start + page->length - 1] != ']' ||
+        page->count % 2 != 0)
         slot->storm->bad++; /* arrays of two come whole or not at all */
 }
 
@@ -508,7 +517,8 @@ static void storm_start(struct storm *storm, struct storm_slot *slot)
         slot->op = storm->store->ops->write(storm->store, &write, storm_stored, slot);
         free(text);
     } else {
-        const struct telemetry_range range = {device, 0, ALL, storm_random(storm) % 2, 100, NULL, NO_DEADLINE};
+        const struct telemetry_range range = {device, 0,    ALL,        storm_random(storm) % 2,
+                                              100,    NULL, NO_DEADLINE};
         slot->op = storm->store->ops->read_range(storm->store, &range, storm_page, slot);
     }
     if (slot->op == NULL)
@@ -599,24 +609,31 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(readings_of_one_second_keep_their_order, setup_memory, teardown),
-        cmocka_unit_test_setup_teardown(a_window_excludes_its_start_and_includes_its_end, setup_memory, teardown),
-        cmocka_unit_test_setup_teardown(following_next_yields_the_whole_whatever_the_limit, setup_memory, teardown),
-        cmocka_unit_test_setup_teardown(a_page_goes_on_after_what_was_removed_or_added, setup_memory, teardown),
-        cmocka_unit_test_setup_teardown(a_page_ends_early_rather_than_grow_without_bound, setup_memory, teardown),
-        cmocka_unit_test_setup_teardown(an_unknown_device_has_an_empty_page_and_no_latest, setup_memory, teardown),
+        cmocka_unit_test_setup_teardown(a_window_excludes_its_start_and_includes_its_end, setup_memory,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(following_next_yields_the_whole_whatever_the_limit, setup_memory,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(a_page_goes_on_after_what_was_removed_or_added, setup_memory,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(a_page_ends_early_rather_than_grow_without_bound, setup_memory,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(an_unknown_device_has_an_empty_page_and_no_latest, setup_memory,
+                                        teardown),
         cmocka_unit_test_setup_teardown(only_a_position_of_ours_is_taken, setup_memory, teardown),
         cmocka_unit_test_setup_teardown(a_position_never_leads_out_of_the_window, setup_memory, teardown),
         cmocka_unit_test_setup_teardown(a_reading_keeps_its_bytes, setup_memory, teardown),
         cmocka_unit_test_setup_teardown(a_repeated_id_replaces_and_moves_to_the_end, setup_memory, teardown),
         cmocka_unit_test_setup_teardown(a_reading_is_gone_at_the_second_it_expires, setup_memory, teardown),
-        cmocka_unit_test_setup_teardown(the_latest_is_the_newest_that_has_not_expired, setup_memory, teardown),
-        cmocka_unit_test_setup_teardown(a_clock_that_steps_back_a_little_keeps_the_order, setup_memory, teardown),
+        cmocka_unit_test_setup_teardown(the_latest_is_the_newest_that_has_not_expired, setup_memory,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(a_clock_that_steps_back_a_little_keeps_the_order, setup_memory,
+                                        teardown),
         cmocka_unit_test_setup_teardown(the_order_of_a_second_survives_a_restart, setup_file, teardown),
         cmocka_unit_test_setup_teardown(past_its_deadline_nothing_is_done, setup_memory, teardown),
         cmocka_unit_test_setup_teardown(a_callback_may_take_the_page, setup_memory, teardown),
         cmocka_unit_test_setup_teardown(it_says_that_it_can_serve, setup_memory, teardown),
-        cmocka_unit_test_setup_teardown(what_does_not_fit_the_queue_is_refused_and_nothing_is_lost, setup_memory,
-                                        teardown),
+        cmocka_unit_test_setup_teardown(what_does_not_fit_the_queue_is_refused_and_nothing_is_lost,
+                                        setup_memory, teardown),
         cmocka_unit_test_setup_teardown(workers_store_read_and_cancel_at_once, setup_memory, teardown),
         cmocka_unit_test_setup_teardown(workers_store_read_and_cancel_at_once, setup_file, teardown),
         cmocka_unit_test_setup_teardown(a_cancelled_operation_never_calls_back, setup_memory, teardown),
