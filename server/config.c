@@ -73,7 +73,7 @@ static struct shown shown(const char *value) {
     struct shown s = {{0}};
     if (strcasestr(value, "key=") != NULL || (strstr(value, "://") != NULL && strchr(value, '@') != NULL))
         value = "****";
-    for (size_t i = 0; value[i] != '\0' && i < sizeof s.text - 4; i++) {
+    for (size_t i = 0; i < sizeof s.text - 4 && value[i] != '\0'; i++) {
         unsigned char c = (unsigned char)value[i];
         s.text[i] = c < 0x20 || c == 0x7f ? '?' : value[i];
     }

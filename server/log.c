@@ -92,14 +92,13 @@ static void put_escaped(struct log *log, unsigned char c) {
 static void put_string(struct log *log, const char *value) {
     const char *end =
         value + strnlen(value, VALUE_BYTES + 4); /* enough to see the whole character at the cut */
-    const char *limit = value + VALUE_BYTES;
 
     put(log, "\"", 1);
     for (const char *at = value; at < end;) {
         unsigned char c = (unsigned char)*at;
         size_t valid = c < 0x80 ? 1 : json_utf8_length(at, end);
         size_t n = valid > 0 ? valid : 1;
-        if (at + n > limit)
+        if ((size_t)(at - value) + n > VALUE_BYTES)
             break;
         if (valid == 0)
             put_text(log, "\xef\xbf\xbd"); /* U+FFFD */

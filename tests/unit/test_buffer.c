@@ -53,7 +53,7 @@ static void escapes_json_strings(void **state) {
     };
     for (size_t i = 0; i < COUNT(cases); i++) {
         struct buffer b = {0};
-        print_message("%s\n", cases[i].rule);
+        print_message("# %s\n", cases[i].rule);
         buffer_append_json_string(&b, cases[i].text, cases[i].len);
         assert_text(&b, cases[i].json);
         buffer_free(&b);

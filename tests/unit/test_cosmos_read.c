@@ -301,7 +301,7 @@ static void test_headers_of_a_query(void **state) {
         {"x-ms-max-item-count", "7", "6"},
         {"x-ms-continuation", NULL, "{\"t\":1}"},
         {"x-ms-documentdb-query-iscontinuationexpected", "True", "True"},
-        {"x-ms-documentdb-responsecontinuationtokenlimitinkb", "4", "4"},
+        {"x-ms-documentdb-responsecontinuationtokenlimitinkb", "2", "2"},
         {"x-ms-documentdb-query-parallelizecrosspartitionquery", NULL, NULL},
         {"x-ms-version", "2020-07-15", "2020-07-15"},
     };

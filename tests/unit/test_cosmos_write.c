@@ -35,6 +35,10 @@ static void test_upserts(void **state) {
     } cases[] = {
         {"created", {{201, TOLD, "{\"id\":\"i\",\"_ts\":1795417200}"}}, 1, UPSTREAM_OK, 1},
         {"replaced", {{200, TOLD, "{\"id\":\"i\",\"_ts\":1795417200}"}}, 1, UPSTREAM_OK, 1},
+        {"somebody else's page", {{200, NULL, "<html>"}}, 1, UPSTREAM_UNAVAILABLE, 0},
+        {"nothing under a 200", {{200, NULL, ""}}, 1, UPSTREAM_UNAVAILABLE, 0},
+        {"a status that an upsert does not have", {{202, NULL, "{}"}}, 1, UPSTREAM_UNAVAILABLE, 0},
+        {"a redirect", {{302, "Location: /\r\n", "{}"}}, 1, UPSTREAM_UNAVAILABLE, 0},
         {"too large", {{413, NULL, "{}"}}, 1, UPSTREAM_REJECTED, 0},
         {"bad", {{400, "x-ms-substatus: 1001\r\n", "{}"}}, 1, UPSTREAM_REJECTED, 0},
         {"refused credentials", {{401, NULL, "{}"}}, 1, UPSTREAM_UNAUTHORIZED, 0},

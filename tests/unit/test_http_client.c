@@ -92,7 +92,7 @@ static const struct reply replies[] = {
 
     {"closed at once", "", 0, CLOSE, HTTP_REFUSED, 0, NULL},
     {"reset at once", "", 0, RESET, HTTP_REFUSED, 0, NULL},
-    {"closed within the first line", "HTTP/1.1 2", 0, CLOSE, HTTP_REFUSED, 0, NULL},
+    {"closed within the first line", "HTTP/1.1 2", 0, CLOSE, HTTP_BROKEN, 0, NULL},
     {"closed after the status line", "HTTP/1.1 200 OK\r\n", 0, CLOSE, HTTP_BROKEN, 0, NULL},
     {"closed within the headers", "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n", 0, CLOSE, HTTP_BROKEN, 0, NULL},
     {"closed within a header", "HTTP/1.1 200 OK\r\nContent-Le", 0, CLOSE, HTTP_BROKEN, 0, NULL},

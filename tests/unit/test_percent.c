@@ -29,7 +29,7 @@ static void encodes(void **state) {
     };
     for (size_t i = 0; i < COUNT(cases); i++) {
         struct buffer b = {0};
-        print_message("%s\n", cases[i].rule);
+        print_message("# %s\n", cases[i].rule);
         percent_encode(&b, cases[i].text, strlen(cases[i].text));
         assert_string_equal(buffer_terminate(&b), cases[i].expected);
         buffer_free(&b);
@@ -52,7 +52,7 @@ static void decodes(void **state) {
     };
     for (size_t i = 0; i < COUNT(cases); i++) {
         char out[64];
-        print_message("%s\n", cases[i].rule);
+        print_message("# %s\n", cases[i].rule);
         long len = percent_decode(cases[i].text, strlen(cases[i].text), out);
         if (cases[i].expected == NULL) {
             assert_int_equal(len, -1);
@@ -100,7 +100,7 @@ static void knows_device_ids(void **state) {
     };
     for (size_t i = 0; i < COUNT(cases); i++) {
         char out[DEVICE_ID_MAX + 1] = "untouched";
-        print_message("%s\n", cases[i].rule);
+        print_message("# %s\n", cases[i].rule);
         bool good = device_id_from_segment(cases[i].segment, strlen(cases[i].segment), out);
         assert_int_equal(good, cases[i].id != NULL);
         assert_string_equal(out, good ? cases[i].id : "untouched");
@@ -127,7 +127,7 @@ static void makes_item_ids(void **state) {
     };
     for (size_t i = 0; i < COUNT(cases); i++) {
         struct buffer b = {0};
-        print_message("%s\n", cases[i].rule);
+        print_message("# %s\n", cases[i].rule);
         item_id_append(&b, cases[i].device_id, cases[i].timestamp);
         assert_string_equal(buffer_terminate(&b), cases[i].expected);
         buffer_free(&b);

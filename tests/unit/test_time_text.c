@@ -77,7 +77,7 @@ static void reads_rfc3339(void **state) {
     };
     for (size_t i = 0; i < COUNT(cases); i++) {
         int64_t us = REFUSED;
-        print_message("%s\n", cases[i].rule);
+        print_message("# %s\n", cases[i].rule);
         assert_int_equal(time_parse_rfc3339(cases[i].text, strlen(cases[i].text), &us),
                          cases[i].us != REFUSED);
         assert_int_equal(us, cases[i].us);
@@ -143,7 +143,7 @@ static void reads_points(void **state) {
     };
     for (size_t i = 0; i < COUNT(cases); i++) {
         int64_t us = REFUSED;
-        print_message("%s\n", cases[i].rule);
+        print_message("# %s\n", cases[i].rule);
         assert_int_equal(time_parse_point(cases[i].text, strlen(cases[i].text), NOW, &us),
                          cases[i].us != REFUSED);
         assert_int_equal(us, cases[i].us);
@@ -181,7 +181,7 @@ static void reads_durations(void **state) {
     for (size_t i = 0; i < COUNT(cases); i++) {
         uint64_t ms = 12345;
         bool good = cases[i].ms != 0 || strcmp(cases[i].text, "0s") == 0;
-        print_message("'%s'\n", cases[i].text);
+        print_message("# '%s'\n", cases[i].text);
         assert_int_equal(time_parse_duration_ms(cases[i].text, &ms), good);
         assert_true(ms == (good ? cases[i].ms : 12345));
     }
@@ -205,7 +205,7 @@ static void writes_times(void **state) {
     };
     for (size_t i = 0; i < COUNT(cases); i++) {
         char out[TIME_RFC3339_SIZE];
-        print_message("%s\n", cases[i].rfc3339);
+        print_message("# %s\n", cases[i].rfc3339);
         assert_int_equal(time_format_rfc3339(cases[i].seconds, out), strlen(cases[i].rfc3339));
         assert_string_equal(out, cases[i].rfc3339);
         assert_int_equal(time_format_rfc1123(cases[i].seconds, out), strlen(cases[i].rfc1123));
