@@ -48,24 +48,28 @@ struct flight_table {
     unsigned kept, max_kept;
 };
 
-static struct flight *flight_of(const char *key) {
+static struct flight *flight_of(const char *key)
+{
     return (struct flight *)(void *)(key - offsetof(struct flight, key));
 }
 
-static int compare(const void *a, const void *b) {
+static int compare(const void *a, const void *b)
+{
     return strcmp(a, b);
 }
 
-static void unref(struct flight *flight) {
+static void unref(struct flight *flight)
+{
     if (flight == NULL || atomic_fetch_sub(&flight->references, 1) > 1)
         return;
     free(flight->text);
     free(flight);
 }
 
-/* --- the table ---------------------------------------------------------------------------------- */
+/* --- the table --------------------------------------------------------------------------------- */
 
-int flight_table_new(unsigned max_kept, struct flight_table **ret_table) {
+int flight_table_new(unsigned max_kept, struct flight_table **ret_table)
+{
     struct flight_table *table = calloc(1, sizeof *table);
     if (table == NULL)
         return UV_ENOMEM;
@@ -81,13 +85,15 @@ int flight_table_new(unsigned max_kept, struct flight_table **ret_table) {
 
 /* The functions below are called with the lock held. */
 
-static struct flight *find(struct flight_table *table, const char *key) {
+static struct flight *find(struct flight_table *table, const char *key)
+{
     char **node = tfind(key, &table->tree, compare);
     return node == NULL ? NULL : flight_of(*node);
 }
 
 /* Takes the oldest kept flight out of the table; the caller drops the reference. */
-static struct flight *forget_oldest(struct flight_table *table) {
+static struct flight *forget_oldest(struct flight_table *table)
+{
     struct flight *flight = table->oldest;
     table->oldest = flight->newer;
     if (table->oldest == NULL)
@@ -97,7 +103,8 @@ static struct flight *forget_oldest(struct flight_table *table) {
     return flight;
 }
 
-static void keep(struct flight_table *table, struct flight *flight) {
+static void keep(struct flight_table *table, struct flight *flight)
+{
     flight->kept = true;
     flight->newer = NULL;
     if (table->newest != NULL)
@@ -109,7 +116,8 @@ static void keep(struct flight_table *table, struct flight *flight) {
 }
 
 /* A kept flight whose time is over, taken out of the table wherever it is in the list. */
-static void forget(struct flight_table *table, struct flight *flight) {
+static void forget(struct flight_table *table, struct flight *flight)
+{
     struct flight **at = &table->oldest, *before = NULL;
     while (*at != flight) {
         before = *at;
@@ -122,7 +130,8 @@ static void forget(struct flight_table *table, struct flight *flight) {
     tdelete(flight->key, &table->tree, compare);
 }
 
-void flight_table_free(struct flight_table *table) {
+void flight_table_free(struct flight_table *table)
+{
     if (table == NULL)
         return;
     while (table->oldest != NULL)
@@ -132,9 +141,10 @@ void flight_table_free(struct flight_table *table) {
     free(table);
 }
 
-/* --- waiters ------------------------------------------------------------------------------------ */
+/* --- waiters ----------------------------------------------------------------------------------- */
 
-static void list_append(struct flight *flight, struct waiter *waiter) {
+static void list_append(struct flight *flight, struct waiter *waiter)
+{
     waiter->prev = flight->last;
     waiter->next = NULL;
     if (flight->last != NULL)
@@ -145,7 +155,8 @@ static void list_append(struct flight *flight, struct waiter *waiter) {
     waiter->listed = true;
 }
 
-static void list_remove(struct flight *flight, struct waiter *waiter) {
+static void list_remove(struct flight *flight, struct waiter *waiter)
+{
     if (waiter->prev != NULL)
         waiter->prev->next = waiter->next;
     else
@@ -157,12 +168,14 @@ static void list_remove(struct flight *flight, struct waiter *waiter) {
     waiter->listed = false;
 }
 
-static void waiter_free(struct waiter *waiter) {
+static void waiter_free(struct waiter *waiter)
+{
     unref(waiter->flight);
     free(waiter);
 }
 
-static void waiter_cancel(struct operation *op) {
+static void waiter_cancel(struct operation *op)
+{
     struct waiter *waiter = (struct waiter *)op;
     struct flight_table *table = waiter->flight->table;
 
@@ -177,7 +190,8 @@ static void waiter_cancel(struct operation *op) {
         waiter->cancelled = true; /* its letter is on the way to this thread */
 }
 
-static void deliver(struct letter *letter) {
+static void deliver(struct letter *letter)
+{
     struct waiter *waiter = (struct waiter *)((char *)letter - offsetof(struct waiter, letter));
     if (!waiter->cancelled)
         waiter->done(waiter->ctx, &waiter->flight->answer);
@@ -186,7 +200,8 @@ static void deliver(struct letter *letter) {
 
 /* With the lock held: a worker that has cancelled all it waited for may close its mailbox, and must find each
  * letter either taken back or already in there. */
-static void post_all(struct flight *flight) {
+static void post_all(struct flight *flight)
+{
     struct waiter *waiter;
     while ((waiter = flight->first) != NULL) {
         list_remove(flight, waiter);
@@ -194,9 +209,10 @@ static void post_all(struct flight *flight) {
     }
 }
 
-/* --- flights ------------------------------------------------------------------------------------ */
+/* --- flights ----------------------------------------------------------------------------------- */
 
-static struct flight *flight_new(struct flight_table *table, const char *key, unsigned ttl_ms) {
+static struct flight *flight_new(struct flight_table *table, const char *key, unsigned ttl_ms)
+{
     size_t size = strlen(key) + 1;
     struct flight *flight = calloc(1, sizeof *flight + size);
     if (flight == NULL)
@@ -211,7 +227,8 @@ static struct flight *flight_new(struct flight_table *table, const char *key, un
 /* Looks the key up or enters a new flight, and puts the waiter there. Returns false when out of memory.
  * *ret_new: the flight is to be started. *ret_stale: to be dropped by the caller. */
 static bool board(struct flight_table *table, struct waiter *waiter, const char *key, unsigned ttl_ms,
-                  bool *ret_new, struct flight **ret_stale) {
+                  bool *ret_new, struct flight **ret_stale)
+{
     struct flight *flight = find(table, key);
     if (flight != NULL && flight->kept && clock_monotonic_ms() - flight->answer.at_ms >= flight->ttl_ms) {
         forget(table, flight);
@@ -236,7 +253,8 @@ static bool board(struct flight_table *table, struct waiter *waiter, const char 
 }
 
 /* The flight could not start. Others may have joined it meanwhile. */
-static void call_off(struct flight *flight, struct waiter *waiter) {
+static void call_off(struct flight *flight, struct waiter *waiter)
+{
     struct flight_table *table = flight->table;
     flight->answer = (struct flight_answer){.result = {.status = UPSTREAM_OVERLOADED, .retry_after_s = 1},
                                             .at_ms = clock_monotonic_ms()};
@@ -251,7 +269,8 @@ static void call_off(struct flight *flight, struct waiter *waiter) {
 
 struct operation *flight_join(struct flight_table *table, struct mailbox *mailbox, const char *key,
                               unsigned ttl_ms, flight_start_fn *start, void *start_ctx, flight_cb *done,
-                              void *ctx) {
+                              void *ctx)
+{
     if (strlen(key) > KEY_MAX)
         return NULL;
     struct waiter *waiter = malloc(sizeof *waiter);
@@ -279,7 +298,8 @@ struct operation *flight_join(struct flight_table *table, struct mailbox *mailbo
 
 /* Copies what the answer says; without memory it says just that. */
 static void set_answer(struct flight *flight, const struct upstream_result *result, const char *text,
-                       size_t len, const char *next) {
+                       size_t len, const char *next)
+{
     struct flight_answer *answer = &flight->answer;
     *answer = (struct flight_answer){.result = *result, .at_ms = clock_monotonic_ms()};
     if (text == NULL)
@@ -303,7 +323,8 @@ static void set_answer(struct flight *flight, const struct upstream_result *resu
 }
 
 void flight_land(struct flight *flight, const struct upstream_result *result, const char *text, size_t len,
-                 const char *next) {
+                 const char *next)
+{
     struct flight_table *table = flight->table;
     struct flight *dropped = flight;
 

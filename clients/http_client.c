@@ -1,6 +1,6 @@
 /*
- * Calls: those in flight have one of curl's easy handles, the others wait in a FIFO. All that happens to a
- * call is noted first; callbacks run only from http_client_turn(), when curl is not on the stack.
+ * Calls: those in flight have a transfer, the others wait in a FIFO. All that happens to a call is noted
+ * first; callbacks run only from http_client_turn(), when neither curl nor an exchange is on the stack.
  */
 #include "clock.h"
 #include "http_client_internal.h"
@@ -9,9 +9,6 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-
-/* Connections that are kept beside those in flight, e.g. to a region that is not asked at the moment. */
-#define SPARE_CONNECTIONS 64L
 
 enum call_state { CALL_WAITING, CALL_IN_FLIGHT, CALL_FINISHED };
 
@@ -40,14 +37,15 @@ struct http_client {
     unsigned max_in_flight, max_waiting;
     unsigned in_flight, waiting, finished;
     struct call_list waiting_list, finished_list;
-    struct transfer_pool pool;
+    struct http_pool pool;
     struct call **heap; /* waiting and flying calls; the one with the nearest deadline on top */
     size_t heap_len;
 };
 
-/* --- lists ------------------------------------------------------------------------------------ */
+/* --- lists ------------------------------------------------------------------------------------- */
 
-static void list_append(struct call_list *list, struct call *call) {
+static void list_append(struct call_list *list, struct call *call)
+{
     call->prev = list->last;
     call->next = NULL;
     if (list->last != NULL)
@@ -57,7 +55,8 @@ static void list_append(struct call_list *list, struct call *call) {
     list->last = call;
 }
 
-static void list_remove(struct call_list *list, struct call *call) {
+static void list_remove(struct call_list *list, struct call *call)
+{
     if (call->prev != NULL)
         call->prev->next = call->next;
     else
@@ -68,14 +67,16 @@ static void list_remove(struct call_list *list, struct call *call) {
         list->last = call->prev;
 }
 
-/* --- deadlines: a binary heap ----------------------------------------------------------------- */
+/* --- deadlines: a binary heap ------------------------------------------------------------------ */
 
-static void heap_put(struct http_client *client, size_t i, struct call *call) {
+static void heap_put(struct http_client *client, size_t i, struct call *call)
+{
     client->heap[i] = call;
     call->heap_index = i;
 }
 
-static void heap_up(struct http_client *client, size_t i, struct call *call) {
+static void heap_up(struct http_client *client, size_t i, struct call *call)
+{
     while (i > 0 && client->heap[(i - 1) / 2]->deadline_ms > call->deadline_ms) {
         heap_put(client, i, client->heap[(i - 1) / 2]);
         i = (i - 1) / 2;
@@ -83,7 +84,8 @@ static void heap_up(struct http_client *client, size_t i, struct call *call) {
     heap_put(client, i, call);
 }
 
-static void heap_down(struct http_client *client, size_t i, struct call *call) {
+static void heap_down(struct http_client *client, size_t i, struct call *call)
+{
     for (;;) {
         size_t child = 2 * i + 1;
         if (child >= client->heap_len)
@@ -99,11 +101,13 @@ static void heap_down(struct http_client *client, size_t i, struct call *call) {
     heap_put(client, i, call);
 }
 
-static void heap_add(struct http_client *client, struct call *call) {
+static void heap_add(struct http_client *client, struct call *call)
+{
     heap_up(client, client->heap_len++, call);
 }
 
-static void heap_remove(struct http_client *client, struct call *call) {
+static void heap_remove(struct http_client *client, struct call *call)
+{
     size_t i = call->heap_index;
     struct call *last = client->heap[--client->heap_len];
     if (last == call)
@@ -114,20 +118,23 @@ static void heap_remove(struct http_client *client, struct call *call) {
         heap_down(client, i, last);
 }
 
-/* --- calls ------------------------------------------------------------------------------------ */
+/* --- calls ------------------------------------------------------------------------------------- */
 
-/* Takes a flying call out of curl; a connection that is in the middle of something is closed by that. */
-static void land(struct http_client *client, struct call *call) {
-    curl_multi_remove_handle(client->multi, call->transfer->easy);
+/* Takes a flying call back; its connection is closed, for nobody knows what is still to come on it. */
+static void land(struct http_client *client, struct call *call)
+{
+    transfer_abort(call->transfer);
     client->in_flight--;
 }
 
-static void leave_fifo(struct http_client *client, struct call *call) {
+static void leave_fifo(struct http_client *client, struct call *call)
+{
     list_remove(&client->waiting_list, call);
     client->waiting--;
 }
 
-static void finish(struct http_client *client, struct call *call, enum http_outcome outcome) {
+static void finish(struct http_client *client, struct call *call, enum http_outcome outcome)
+{
     heap_remove(client, call);
     call->outcome = outcome;
     call->state = CALL_FINISHED;
@@ -135,22 +142,28 @@ static void finish(struct http_client *client, struct call *call, enum http_outc
     client->finished++;
 }
 
-static bool take_off(struct http_client *client, struct call *call) {
-    struct transfer *transfer = transfer_get(&client->pool);
-    if (transfer == NULL)
+/* Returns false when out of memory. It may be over at once. */
+static bool take_off(struct http_client *client, struct call *call)
+{
+    call->transfer = transfer_get(&client->pool, &call->request, call);
+    if (call->transfer == NULL)
         return false;
-    if (!transfer_set(transfer, &call->request, call) ||
-        curl_multi_add_handle(client->multi, transfer->easy) != CURLM_OK) {
-        transfer_release(&client->pool, transfer);
-        return false;
-    }
-    call->transfer = transfer;
     call->state = CALL_IN_FLIGHT;
     client->in_flight++;
+    transfer_go(call->transfer);
     return true;
 }
 
-static void start_waiting(struct http_client *client) {
+static void on_over(struct http_pool *pool, void *owner, enum http_outcome outcome)
+{
+    struct call *call = owner;
+    (void)pool;
+    call->client->in_flight--;
+    finish(call->client, call, outcome);
+}
+
+static void start_waiting(struct http_client *client)
+{
     while (client->waiting > 0 && client->in_flight < client->max_in_flight) {
         struct call *call = client->waiting_list.first;
         leave_fifo(client, call);
@@ -159,7 +172,8 @@ static void start_waiting(struct http_client *client) {
     }
 }
 
-static void call_cancel(struct operation *op) {
+static void call_cancel(struct operation *op)
+{
     struct call *call = (struct call *)op;
     struct http_client *client = call->client;
 
@@ -182,7 +196,8 @@ static void call_cancel(struct operation *op) {
 }
 
 /* The length of all texts with their NULs, or 0 for what must not be sent. */
-static size_t text_size(const struct http_call_options *options, unsigned *ret_header_count) {
+static size_t text_size(const struct http_call_options *options, unsigned *ret_header_count)
+{
     size_t size = strlen(options->url) + 1;
     unsigned count = 0;
     while (count < HTTP_CALL_HEADERS_MAX && options->headers[count] != NULL) {
@@ -197,9 +212,10 @@ static size_t text_size(const struct http_call_options *options, unsigned *ret_h
     return size;
 }
 
-static struct call *call_new(struct http_client *client, const struct http_call_options *options) {
+static struct call *call_new(struct http_client *client, const struct http_call_options *options)
+{
     unsigned header_count;
-    size_t size = text_size(options, &header_count);
+    size_t size = origin_length(options->url) > 0 ? text_size(options, &header_count) : 0;
     if (size == 0) {
         errno = EINVAL;
         return NULL;
@@ -233,7 +249,8 @@ static struct call *call_new(struct http_client *client, const struct http_call_
 }
 
 struct operation *http_call_start(struct http_client *client, const struct http_call_options *options,
-                                  http_call_cb *done, void *ctx) {
+                                  http_call_cb *done, void *ctx)
+{
     bool at_once = client->waiting == 0 && client->in_flight < client->max_in_flight;
     if (!at_once && client->waiting >= client->max_waiting) {
         errno = EBUSY;
@@ -244,48 +261,37 @@ struct operation *http_call_start(struct http_client *client, const struct http_
         return NULL;
     call->done = done;
     call->ctx = ctx;
-    if (at_once && !take_off(client, call)) {
+    heap_add(client, call);
+    if (!at_once) {
+        list_append(&client->waiting_list, call);
+        client->waiting++;
+    } else if (!take_off(client, call)) {
+        heap_remove(client, call);
         free(call);
         errno = ENOMEM;
         return NULL;
     }
-    if (!at_once) {
-        list_append(&client->waiting_list, call);
-        client->waiting++;
-    }
-    heap_add(client, call);
     return &call->op;
 }
 
-/* --- the turn --------------------------------------------------------------------------------- */
+/* --- the turn ---------------------------------------------------------------------------------- */
 
-static enum http_outcome outcome_of(CURLcode code, struct answer_reader *reader) {
-    if (reader->verdict != HTTP_ANSWERED) /* we gave it up, and curl's code says just that */
-        return reader->verdict;
-    switch (code) {
-    case CURLE_OK: answer_end(reader); return reader->verdict;
-    case CURLE_OUT_OF_MEMORY: return HTTP_NO_MEMORY;
-    case CURLE_UNSUPPORTED_PROTOCOL: /* not HTTP, or HTTP/0.9 */
-    case CURLE_WEIRD_SERVER_REPLY: return HTTP_BROKEN;
-    default: return reader->header_bytes == 0 ? HTTP_REFUSED : HTTP_BROKEN;
-    }
-}
-
-static void collect_finished(struct http_client *client) {
+/* Connections that curl has made, or could not. */
+static void collect_opened(struct http_client *client)
+{
     CURLMsg *message;
     int left;
 
     while ((message = curl_multi_info_read(client->multi, &left)) != NULL) {
         char *private = NULL;
-        CURLcode code = message->data.result; /* gone with the handle's removal */
+        CURLcode code = message->data.result;
         curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, &private);
-        struct call *call = (struct call *)(void *)private;
-        land(client, call);
-        finish(client, call, outcome_of(code, &call->transfer->reader));
+        connection_opened((struct connection *)(void *)private, code);
     }
 }
 
-static void expire(struct http_client *client, uint64_t now) {
+static void expire(struct http_client *client, uint64_t now)
+{
     while (client->heap_len > 0 && client->heap[0]->deadline_ms <= now) {
         struct call *call = client->heap[0];
         if (call->state == CALL_WAITING)
@@ -296,14 +302,15 @@ static void expire(struct http_client *client, uint64_t now) {
     }
 }
 
-static void call_back(struct http_client *client, struct call *call) {
+static void call_back(struct http_client *client, struct call *call)
+{
     struct http_answer answer = {.outcome = call->outcome};
     struct transfer *transfer = call->transfer;
     http_call_cb *done = call->done;
     void *ctx = call->ctx;
 
     if (transfer != NULL)
-        answer.resent = transfer->sends > 1;
+        answer.resent = transfer->resent;
     if (call->outcome == HTTP_ANSWERED) {
         struct answer_reader *reader = &transfer->reader;
         answer.status = reader->status;
@@ -326,7 +333,8 @@ static void call_back(struct http_client *client, struct call *call) {
     transfer_release(&client->pool, transfer);
 }
 
-bool http_client_turn(struct http_client *client) {
+bool http_client_turn(struct http_client *client)
+{
     struct http_sockets *sockets = &client->sockets;
     uint64_t now = clock_monotonic_ms();
     int running;
@@ -337,7 +345,7 @@ bool http_client_turn(struct http_client *client) {
         sockets->curl_at = NEVER; /* curl tells again what it waits for */
         curl_multi_socket_action(client->multi, CURL_SOCKET_TIMEOUT, 0, &running);
     }
-    collect_finished(client);
+    collect_opened(client);
     while (client->finished_list.first != NULL) {
         struct call *call = client->finished_list.first;
         list_remove(&client->finished_list, call);
@@ -346,69 +354,71 @@ bool http_client_turn(struct http_client *client) {
     }
     start_waiting(client);
 
+    bool more = sockets->curl_at == 0 || client->finished > 0;
     uint64_t deadline = client->heap_len > 0 ? client->heap[0]->deadline_ms : NEVER;
-    sockets_wake_at(sockets, deadline < sockets->curl_at ? deadline : sockets->curl_at, now);
-    return sockets->curl_at == 0 || client->finished > 0;
+    sockets_wake_at(sockets, more ? 0 : deadline < sockets->curl_at ? deadline : sockets->curl_at, now);
+    return more;
 }
 
-unsigned http_client_in_flight(const struct http_client *client) {
+unsigned http_client_in_flight(const struct http_client *client)
+{
     return client->in_flight + client->waiting + client->finished;
 }
 
-/* --- begin and end ---------------------------------------------------------------------------- */
+/* --- begin and end ----------------------------------------------------------------------------- */
 
-static void client_free(struct http_client *client) {
+static void client_free(struct http_client *client)
+{
+    pool_free(&client->pool);
+    if (client->multi != NULL)
+        curl_multi_cleanup(client->multi);
     free(client->heap);
-    transfer_pool_free(&client->pool);
-    free(client);
+}
+
+static void on_sockets_closed(struct http_sockets *sockets)
+{
+    free(sockets); /* the client, whose first member they are */
     curl_global_cleanup();
 }
 
-static void on_sockets_closed(struct http_sockets *sockets) {
-    client_free((struct http_client *)sockets); /* its first member */
-}
-
 int http_client_new(uv_loop_t *loop, const struct http_client_options *options,
-                    struct http_client **ret_client) {
+                    struct http_client **ret_client)
+{
     if (options->max_in_flight == 0)
         return -EINVAL;
     if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK)
         return -ENOMEM;
     int r = -ENOMEM;
     struct http_client *client = calloc(1, sizeof *client);
-    if (client == NULL) {
-        curl_global_cleanup();
-        return r;
-    }
+    if (client == NULL)
+        goto fail;
     client->max_in_flight = options->max_in_flight;
     client->max_waiting = options->max_waiting;
-    size_t calls = (size_t)options->max_in_flight + options->max_waiting;
-    client->heap = calloc(calls, sizeof(struct call *));
-    if (client->heap == NULL || !transfer_pool_init(&client->pool, options, &client->sockets))
-        goto fail;
+    client->pool.over = on_over;
+    client->heap = calloc((size_t)options->max_in_flight + options->max_waiting, sizeof(struct call *));
     client->multi = curl_multi_init();
-    if (client->multi == NULL)
-        goto fail;
-    curl_multi_setopt(client->multi, CURLMOPT_PIPELINING, CURLPIPE_NOTHING);
-    curl_multi_setopt(client->multi, CURLMOPT_MAXCONNECTS, (long)options->max_in_flight + SPARE_CONNECTIONS);
+    if (client->heap == NULL || client->multi == NULL ||
+        !pool_init(&client->pool, options, &client->sockets, client->multi))
+        goto fail_client;
     r = sockets_init(&client->sockets, loop, client->multi, on_sockets_closed);
     if (r != 0)
-        goto fail_multi;
+        goto fail_client;
     *ret_client = client;
     return 0;
 
-fail_multi:
-    curl_multi_cleanup(client->multi);
-fail:
+fail_client:
     client_free(client);
+    free(client);
+fail:
+    curl_global_cleanup();
     return r;
 }
 
-void http_client_close(struct http_client *client) {
+void http_client_close(struct http_client *client)
+{
     if (client == NULL)
         return;
     assert(http_client_in_flight(client) == 0);
-    transfer_pool_free(&client->pool);
-    curl_multi_cleanup(client->multi); /* closes the kept connections */
+    client_free(client);
     sockets_close(&client->sockets);
 }

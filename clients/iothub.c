@@ -19,9 +19,10 @@
 
 static const char devices_query[] = "{\"query\":\"SELECT * FROM devices\"}";
 
-/* --- asking ------------------------------------------------------------------------------------- */
+/* --- asking ------------------------------------------------------------------------------------ */
 
-bool iothub_position_valid(const char *position) {
+bool iothub_position_valid(const char *position)
+{
     size_t len = strnlen(position, POSITION_MAX + 1);
     if (len == 0 || len > POSITION_MAX)
         return false;
@@ -33,7 +34,8 @@ bool iothub_position_valid(const char *position) {
 
 struct operation *iothub_call(struct http_client *http, const char *base, const char *token,
                               const struct iothub_question *question, bool fresh, uint64_t deadline_ms,
-                              http_call_cb *done, void *ctx) {
+                              http_call_cb *done, void *ctx)
+{
     struct buffer url = {0}, authorization = {0}, continuation = {0};
     char max_items[40];
     struct operation *op = NULL;
@@ -75,10 +77,11 @@ struct operation *iothub_call(struct http_client *http, const char *base, const 
     return op;
 }
 
-/* --- errors ------------------------------------------------------------------------------------- */
+/* --- errors ------------------------------------------------------------------------------------ */
 
 /* Writes a code, be it a number or a name, as text. */
-static bool code_text(struct json_slice value, char name[ERROR_NAME_MAX]) {
+static bool code_text(struct json_slice value, char name[ERROR_NAME_MAX])
+{
     int64_t number;
     if (json_int64(value, &number)) {
         snprintf(name, ERROR_NAME_MAX, "%lld", (long long)number);
@@ -89,7 +92,8 @@ static bool code_text(struct json_slice value, char name[ERROR_NAME_MAX]) {
 
 /* The code in a Message: "ErrorCode:DeviceNotFound;dev-9", or an object in a string:
  * "{\"errorCode\":404001,..}". */
-static bool message_code(const char *message, size_t len, char name[ERROR_NAME_MAX]) {
+static bool message_code(const char *message, size_t len, char name[ERROR_NAME_MAX])
+{
     static const char prefix[] = "ErrorCode:";
     if (strncasecmp(message, prefix, sizeof prefix - 1) == 0) {
         const char *start = message + sizeof prefix - 1;
@@ -106,7 +110,8 @@ static bool message_code(const char *message, size_t len, char name[ERROR_NAME_M
 }
 
 /* What an error body calls itself, in any of the forms of azure-protocols 2.3; false for another form. */
-static bool error_name(const char *body, size_t len, char name[ERROR_NAME_MAX]) {
+static bool error_name(const char *body, size_t len, char name[ERROR_NAME_MAX])
+{
     char message[ERROR_TEXT_MAX];
 
     if (json_check(body, len, DEPTH_MAX, false, NULL) != JSON_OK)
@@ -118,7 +123,8 @@ static bool error_name(const char *body, size_t len, char name[ERROR_NAME_MAX]) 
     return code_text(json_member(root, "errorCode"), name) || code_text(json_member(root, "code"), name);
 }
 
-static bool contains(const char *body, size_t len, const char *word) {
+static bool contains(const char *body, size_t len, const char *word)
+{
     size_t word_len = strlen(word);
     for (size_t i = 0; i + word_len <= len; i++)
         if (strncasecmp(body + i, word, word_len) == 0)
@@ -128,7 +134,8 @@ static bool contains(const char *body, size_t len, const char *word) {
 
 /* A 404 says that the device is missing, unless it names something else: a missing hub is no missing device.
  */
-static enum upstream_status judge_404(const char *body, size_t len) {
+static enum upstream_status judge_404(const char *body, size_t len)
+{
     char name[ERROR_NAME_MAX];
     if (error_name(body, len, name))
         return strcasecmp(name, "DeviceNotFound") == 0 || strcmp(name, "404001") == 0 ? UPSTREAM_NOT_FOUND
@@ -137,11 +144,13 @@ static enum upstream_status judge_404(const char *body, size_t len) {
                                                                                   : UPSTREAM_NOT_FOUND;
 }
 
-static bool quota_spent(const char *body, size_t len) {
+static bool quota_spent(const char *body, size_t len)
+{
     return contains(body, len, "403002") || contains(body, len, "quota");
 }
 
-enum upstream_status iothub_judge(const struct iothub_question *question, const struct http_answer *answer) {
+enum upstream_status iothub_judge(const struct iothub_question *question, const struct http_answer *answer)
+{
     switch (answer->outcome) {
     case HTTP_ANSWERED: break;
     case HTTP_TIMED_OUT: return UPSTREAM_TIMEOUT;
@@ -166,10 +175,10 @@ enum upstream_status iothub_judge(const struct iothub_question *question, const 
     }
 }
 
-/* --- reading ------------------------------------------------------------------------------------ */
+/* --- reading ----------------------------------------------------------------------------------- */
 
-enum upstream_status iothub_read_twin(struct buffer *out, const char *device_id, const char *body,
-                                      size_t len) {
+enum upstream_status iothub_read_twin(struct buffer *out, const char *device_id, const char *body, size_t len)
+{
     if (json_check(body, len, DEPTH_MAX, false, NULL) != JSON_OK)
         return UPSTREAM_UNAVAILABLE;
     struct json_slice twin = json_root(body, len);
@@ -179,7 +188,8 @@ enum upstream_status iothub_read_twin(struct buffer *out, const char *device_id,
     return out->failed ? UPSTREAM_NO_MEMORY : UPSTREAM_OK;
 }
 
-enum upstream_status iothub_read_devices(struct buffer *out, const char *body, size_t len) {
+enum upstream_status iothub_read_devices(struct buffer *out, const char *body, size_t len)
+{
     if (json_check(body, len, DEPTH_MAX, false, NULL) != JSON_OK)
         return UPSTREAM_UNAVAILABLE;
     struct json_slice page = json_root(body, len);

@@ -29,15 +29,18 @@ struct read {
     char text[];
 };
 
-static const char *operation_name(const struct read *read) {
+static const char *operation_name(const struct read *read)
+{
     return read->question.kind == IOTHUB_TWIN ? "twin" : "devices";
 }
 
-static void on_paused_closed(uv_handle_t *handle) {
+static void on_paused_closed(uv_handle_t *handle)
+{
     free(handle->data);
 }
 
-static void read_free(struct read *read) {
+static void read_free(struct read *read)
+{
     operation_cancel(read->call);
     if (read->pause != NULL)
         uv_close((uv_handle_t *)&read->pause->timer, on_paused_closed);
@@ -51,7 +54,8 @@ static void read_free(struct read *read) {
 }
 
 static void land(struct read *read, enum upstream_status status, unsigned retry_after_s,
-                 const struct buffer *text, const char *next) {
+                 const struct buffer *text, const char *next)
+{
     const struct upstream_result result = {
         .status = status,
         .retry_after_s = retry_after_s,
@@ -66,7 +70,8 @@ static void land(struct read *read, enum upstream_status status, unsigned retry_
 }
 
 /* A 200: reads the body, and lands in any case. */
-static void land_answer(struct read *read, const struct http_answer *answer) {
+static void land_answer(struct read *read, const struct http_answer *answer)
+{
     const char *body = answer->body.data + answer->body_start;
     const char *next = answer->continuation;
     struct buffer text = {0};
@@ -90,7 +95,8 @@ static void land_answer(struct read *read, const struct http_answer *answer) {
 static bool attempt(struct read *read);
 
 /* Makes an attempt, or lands where that is not possible. */
-static void go_on(struct read *read) {
+static void go_on(struct read *read)
+{
     metrics_retry(read->registry->metrics, "iothub", operation_name(read));
     errno = 0;
     if (attempt(read))
@@ -101,7 +107,8 @@ static void go_on(struct read *read) {
         land(read, UPSTREAM_NO_MEMORY, 0, NULL, NULL);
 }
 
-static void on_pause_over(uv_timer_t *timer) {
+static void on_pause_over(uv_timer_t *timer)
+{
     struct pause *pause = timer->data;
     struct read *read = pause->read;
     read->pause = NULL;
@@ -109,7 +116,8 @@ static void on_pause_over(uv_timer_t *timer) {
     go_on(read);
 }
 
-static void go_on_after(struct read *read, uint32_t wait_ms) {
+static void go_on_after(struct read *read, uint32_t wait_ms)
+{
     struct pause *pause = malloc(sizeof *pause);
     if (pause == NULL) {
         land(read, UPSTREAM_NO_MEMORY, 0, NULL, NULL);
@@ -123,7 +131,8 @@ static void go_on_after(struct read *read, uint32_t wait_ms) {
     read->pause = pause;
 }
 
-static void on_http_answer(void *ctx, struct http_answer *answer) {
+static void on_http_answer(void *ctx, struct http_answer *answer)
+{
     struct read *read = ctx;
     struct iothub_registry *registry = read->registry;
 
@@ -170,7 +179,8 @@ static void on_http_answer(void *ctx, struct http_answer *answer) {
     land(read, status, retry_after_s, NULL, NULL);
 }
 
-static bool attempt(struct read *read) {
+static bool attempt(struct read *read)
+{
     struct iothub_registry *registry = read->registry;
     const char *token = iothub_sas_get(&registry->sas, registry->hub, clock_wall_s());
     if (token != NULL)
@@ -179,7 +189,8 @@ static bool attempt(struct read *read) {
     return read->call != NULL;
 }
 
-bool iothub_start_read(void *ctx, struct flight *flight, const char *key) {
+bool iothub_start_read(void *ctx, struct flight *flight, const char *key)
+{
     const struct iothub_start *start = ctx;
     const struct iothub_question *question = start->question;
     (void)key;
@@ -210,7 +221,8 @@ bool iothub_start_read(void *ctx, struct flight *flight, const char *key) {
     return false;
 }
 
-void iothub_abandon_reads(struct iothub_registry *registry) {
+void iothub_abandon_reads(struct iothub_registry *registry)
+{
     while (registry->reads != NULL)
         land(registry->reads, UPSTREAM_UNAVAILABLE, 0, NULL, NULL);
 }

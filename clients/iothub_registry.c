@@ -11,7 +11,7 @@
 static const char probe_device[] =
     "telemetryd-readyz"; /* need not exist: that the hub says so is what is asked for */
 
-/* --- waits -------------------------------------------------------------------------------------- */
+/* --- waits ------------------------------------------------------------------------------------- */
 
 enum asked { ASKED_STATUS, ASKED_LIST, ASKED_CHECK };
 
@@ -33,12 +33,14 @@ struct wait {
     struct buffer key;
 };
 
-static void wait_free(struct wait *wait) {
+static void wait_free(struct wait *wait)
+{
     buffer_free(&wait->key);
     free(wait);
 }
 
-static void wait_cancel(struct operation *op) {
+static void wait_cancel(struct operation *op)
+{
     struct wait *wait = (struct wait *)op;
     if (wait->flight == NULL) {
         wait->cancelled = true; /* its letter is on the way */
@@ -48,7 +50,8 @@ static void wait_cancel(struct operation *op) {
     wait_free(wait);
 }
 
-static const char *check_reason(enum upstream_status status) {
+static const char *check_reason(enum upstream_status status)
+{
     switch (status) {
     case UPSTREAM_OK: return NULL;
     case UPSTREAM_UNAUTHORIZED: return "the IoT hub refuses the credentials";
@@ -58,7 +61,8 @@ static const char *check_reason(enum upstream_status status) {
     }
 }
 
-static void answer_list(const struct wait *wait, const struct flight_answer *answer) {
+static void answer_list(const struct wait *wait, const struct flight_answer *answer)
+{
     struct device_list list = {
         .text = answer->text,
         .len = answer->len,
@@ -70,7 +74,8 @@ static void answer_list(const struct wait *wait, const struct flight_answer *ans
 }
 
 /* The last that is done with a wait. */
-static void answer_wait(struct wait *wait, const struct flight_answer *answer) {
+static void answer_wait(struct wait *wait, const struct flight_answer *answer)
+{
     struct upstream_result result = answer->result;
     switch (wait->asked) {
     case ASKED_STATUS: wait->done.status(wait->ctx, &result, answer->text, answer->len); break;
@@ -86,7 +91,8 @@ static void answer_wait(struct wait *wait, const struct flight_answer *answer) {
 
 static bool board(struct wait *wait);
 
-static void on_landed(void *ctx, const struct flight_answer *answer) {
+static void on_landed(void *ctx, const struct flight_answer *answer)
+{
     struct wait *wait = ctx;
     wait->flight = NULL;
     /* Who joined a read late has time left when its deadline has passed. */
@@ -96,7 +102,8 @@ static void on_landed(void *ctx, const struct flight_answer *answer) {
     answer_wait(wait, answer);
 }
 
-static bool board(struct wait *wait) {
+static bool board(struct wait *wait)
+{
     struct iothub_start start = {
         .registry = wait->registry, .question = &wait->question, .deadline_ms = wait->deadline_ms};
     wait->flight =
@@ -106,7 +113,8 @@ static bool board(struct wait *wait) {
 }
 
 static struct wait *wait_new(struct device_registry *registry, enum asked asked, uint64_t deadline_ms,
-                             void *ctx) {
+                             void *ctx)
+{
     struct wait *wait = malloc(sizeof *wait);
     if (wait != NULL)
         *wait = (struct wait){.op.cancel = wait_cancel,
@@ -118,7 +126,8 @@ static struct wait *wait_new(struct device_registry *registry, enum asked asked,
 }
 
 /* Asks for a twin; the id is the end of the key. */
-static struct operation *wait_for_twin(struct wait *wait, const char *prefix, const char *device_id) {
+static struct operation *wait_for_twin(struct wait *wait, const char *prefix, const char *device_id)
+{
     buffer_append_text(&wait->key, prefix);
     buffer_append_text(&wait->key, device_id);
     if (buffer_terminate(&wait->key) == NULL)
@@ -134,7 +143,8 @@ fail:
 }
 
 static struct operation *registry_status(struct device_registry *registry, const char *device_id,
-                                         uint64_t deadline_ms, device_status_cb *done, void *ctx) {
+                                         uint64_t deadline_ms, device_status_cb *done, void *ctx)
+{
     struct wait *wait = wait_new(registry, ASKED_STATUS, deadline_ms, ctx);
     if (wait == NULL)
         return NULL;
@@ -143,7 +153,8 @@ static struct operation *registry_status(struct device_registry *registry, const
 }
 
 static struct operation *registry_check(struct device_registry *registry, uint64_t deadline_ms,
-                                        device_check_cb *done, void *ctx) {
+                                        device_check_cb *done, void *ctx)
+{
     struct wait *wait = wait_new(registry, ASKED_CHECK, deadline_ms, ctx);
     if (wait == NULL)
         return NULL;
@@ -151,7 +162,8 @@ static struct operation *registry_check(struct device_registry *registry, uint64
     return wait_for_twin(wait, "hub:", probe_device);
 }
 
-static void deliver_bad_position(struct letter *letter) {
+static void deliver_bad_position(struct letter *letter)
+{
     struct wait *wait = (struct wait *)((char *)letter - offsetof(struct wait, letter));
     const struct flight_answer answer = {.result.status = UPSTREAM_BAD_CURSOR, .at_ms = clock_monotonic_ms()};
     if (wait->cancelled)
@@ -161,7 +173,8 @@ static void deliver_bad_position(struct letter *letter) {
 }
 
 static struct operation *registry_list(struct device_registry *registry, unsigned limit, const char *position,
-                                       uint64_t deadline_ms, device_list_cb *done, void *ctx) {
+                                       uint64_t deadline_ms, device_list_cb *done, void *ctx)
+{
     struct wait *wait = wait_new(registry, ASKED_LIST, deadline_ms, ctx);
     if (wait == NULL)
         return NULL;
@@ -189,9 +202,10 @@ fail:
     return NULL;
 }
 
-/* --- begin and end ------------------------------------------------------------------------------ */
+/* --- begin and end ----------------------------------------------------------------------------- */
 
-static void registry_free(struct device_registry *base) {
+static void registry_free(struct device_registry *base)
+{
     struct iothub_registry *registry = (struct iothub_registry *)base;
     if (registry == NULL)
         return;
@@ -203,7 +217,8 @@ static void registry_free(struct device_registry *base) {
 
 struct device_registry *iothub_registry_new(const struct iothub_options *options, struct http_client *http,
                                             struct flight_table *flights, struct mailbox *mailbox,
-                                            uv_loop_t *loop, struct metrics *metrics) {
+                                            uv_loop_t *loop, struct metrics *metrics)
+{
     static const struct device_registry_ops ops = {
         .mode = "iothub",
         .status = registry_status,

@@ -18,7 +18,8 @@
 
 /* base64(HMAC-SHA256(key, sr "\n" se)) over the percent-encoded resource. */
 static int sign(const char *sr, size_t sr_len, const char *se, const unsigned char *key, size_t key_len,
-                char signature[SIGNATURE_LEN + 1]) {
+                char signature[SIGNATURE_LEN + 1])
+{
     unsigned char mac[SHA256_LEN];
     unsigned mac_len = 0;
     int r = -ENOMEM;
@@ -42,7 +43,8 @@ out:
 }
 
 int iothub_sas_append(struct buffer *out, const char *resource, const unsigned char *key, size_t key_len,
-                      const char *policy, int64_t expires_s) {
+                      const char *policy, int64_t expires_s)
+{
     char se[24], signature[SIGNATURE_LEN + 1];
     struct buffer sr = {0};
 
@@ -67,14 +69,16 @@ out:
     return r;
 }
 
-static void forget(struct iothub_sas *sas) {
+static void forget(struct iothub_sas *sas)
+{
     if (sas->token.data != NULL)
         OPENSSL_cleanse(sas->token.data, sas->token.cap);
     buffer_free(&sas->token);
     sas->expires_s = 0;
 }
 
-const char *iothub_sas_get(struct iothub_sas *sas, const struct iothub_settings *hub, int64_t now_s) {
+const char *iothub_sas_get(struct iothub_sas *sas, const struct iothub_settings *hub, int64_t now_s)
+{
     /* The upper bound makes a clock that was set back renew it too: a hub refuses what expires too far ahead.
      */
     int64_t left = sas->expires_s - now_s;
@@ -91,7 +95,8 @@ const char *iothub_sas_get(struct iothub_sas *sas, const struct iothub_settings 
     return sas->token.data;
 }
 
-void iothub_sas_free(struct iothub_sas *sas) {
+void iothub_sas_free(struct iothub_sas *sas)
+{
     if (sas != NULL)
         forget(sas);
 }

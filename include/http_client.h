@@ -1,17 +1,18 @@
 /*
- * http_client.h - calls to upstreams: one curl multi handle on one worker's loop.
+ * http_client.h - calls to upstreams over HTTP/1.1, on one worker's loop.
  *
- * What is in flight is bounded (`max_in_flight`; curl's search for a free connection is linear in it); more
+ * What is in flight is bounded (`max_in_flight`, which is also how many connections are in use at once); more
  * waits in a FIFO of `max_waiting`, and what does not fit there is refused: http_call_start() returns NULL
  * with errno EBUSY. One call is one attempt: retries live with the client that knows what the answer means
  * (retry.h).
  *
- * An answer is only handed on as whole when curl says CURLE_OK, the header block ended, exactly one framing
- * was there (one Content-Length or chunked; none for 204 and 304), and the body has the length that was said.
- * Everything else is HTTP_BROKEN.
+ * An answer is only handed on as whole when its header block ended, exactly one framing was there (one
+ * Content-Length or chunked; none for 204, 304 and HEAD), and the body has the length that was said (RFC
+ * 9112). Everything else is HTTP_BROKEN: two lengths, a body that ends with the connection, folded lines, ...
  *
- * Connections are kept and reused; TLS is verified against ca_file or the system's bundle; redirects are not
- * followed; proxies from the environment are not used; only http and https are spoken, HTTP/1.1.
+ * Connections are kept and reused. libcurl makes them: it looks names up, tries their addresses and verifies
+ * TLS against ca_file or the system's bundle. Redirects are not followed; proxies from the environment are
+ * not used; bodies are neither compressed nor decompressed.
  */
 #ifndef TELEMETRYD_HTTP_CLIENT_H
 #define TELEMETRYD_HTTP_CLIENT_H
@@ -38,7 +39,7 @@ int http_client_new(uv_loop_t *loop, const struct http_client_options *options,
  * Accepts NULL. */
 void http_client_close(struct http_client *client);
 
-/* Lets the client do what is due now: curl's "at once" timers and finished transfers, whose callbacks run
+/* Lets the client do what is due now: deadlines, waiting calls, and the callbacks of finished ones, which run
  * inside. The worker calls it once a turn, after the events and after the handlers, and again while it
  * returns true. */
 bool http_client_turn(struct http_client *client);

@@ -24,7 +24,7 @@ struct device_registry *iothub_registry_new(const struct iothub_options *options
                                             struct flight_table *flights, struct mailbox *mailbox,
                                             uv_loop_t *loop, struct metrics *metrics);
 
-/* --- one call, and what its answer means (iothub.c) --------------------------------------------- */
+/* --- one call, and what its answer means (iothub.c) -------------------------------------------- */
 
 enum iothub_kind { IOTHUB_TWIN, IOTHUB_DEVICES };
 
@@ -37,8 +37,8 @@ struct iothub_question {
         position; /* of IOTHUB_DEVICES: the hub's continuation, checked by iothub_position_valid(); or NULL */
 };
 
-/* Starts one attempt. base: URL without trailing slash; token: for Authorization; fresh: see http_client.h. As
- * http_call_start(). */
+/* Starts one attempt. base: URL without trailing slash; token: for Authorization; fresh: see http_client.h.
+ * As http_call_start(). */
 struct operation *iothub_call(struct http_client *http, const char *base, const char *token,
                               const struct iothub_question *question, bool fresh, uint64_t deadline_ms,
                               http_call_cb *done, void *ctx);

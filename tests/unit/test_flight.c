@@ -14,7 +14,7 @@
 #include <string.h>
 #include <unistd.h>
 
-/* --- one loop ----------------------------------------------------------------------------------- */
+/* --- one loop ---------------------------------------------------------------------------------- */
 
 struct fixture {
     uv_loop_t loop;
@@ -37,26 +37,30 @@ struct waiting {
     uint64_t at_ms;
 };
 
-static void setup(struct fixture *f, unsigned max_kept) {
+static void setup(struct fixture *f, unsigned max_kept)
+{
     *f = (struct fixture){0};
     assert_int_equal(uv_loop_init(&f->loop), 0);
     assert_int_equal(mailbox_new(&f->loop, &f->mailbox), 0);
     assert_int_equal(flight_table_new(max_kept, &f->table), 0);
 }
 
-static void teardown(struct fixture *f) {
+static void teardown(struct fixture *f)
+{
     mailbox_close(f->mailbox);
     uv_run(&f->loop, UV_RUN_DEFAULT);
     assert_int_equal(uv_loop_close(&f->loop), 0);
     flight_table_free(f->table);
 }
 
-static void deliver(struct fixture *f) {
+static void deliver(struct fixture *f)
+{
     uv_run(&f->loop, UV_RUN_NOWAIT);
     uv_run(&f->loop, UV_RUN_NOWAIT);
 }
 
-static void on_answer(void *ctx, const struct flight_answer *answer) {
+static void on_answer(void *ctx, const struct flight_answer *answer)
+{
     struct waiting *w = ctx;
     w->calls++;
     w->op = NULL;
@@ -70,7 +74,8 @@ static void on_answer(void *ctx, const struct flight_answer *answer) {
 
 static void join(struct fixture *f, struct waiting *w, const char *key, unsigned ttl_ms);
 
-static bool start(void *ctx, struct flight *flight, const char *key) {
+static bool start(void *ctx, struct flight *flight, const char *key)
+{
     struct fixture *f = ctx;
     (void)key;
     f->starts++;
@@ -83,7 +88,8 @@ static bool start(void *ctx, struct flight *flight, const char *key) {
     return !f->refuse;
 }
 
-static void join(struct fixture *f, struct waiting *w, const char *key, unsigned ttl_ms) {
+static void join(struct fixture *f, struct waiting *w, const char *key, unsigned ttl_ms)
+{
     w->fixture = f;
     w->op = flight_join(f->table, f->mailbox, key, ttl_ms, start, f, on_answer, w);
     assert_int_equal(w->calls, 0);
@@ -91,7 +97,8 @@ static void join(struct fixture *f, struct waiting *w, const char *key, unsigned
 
 static const struct upstream_result ok = {.status = UPSTREAM_OK};
 
-static void all_who_wait_get_one_answer(void **state) {
+static void all_who_wait_get_one_answer(void **state)
+{
     (void)state;
     struct fixture f;
     setup(&f, 4);
@@ -129,7 +136,8 @@ static void all_who_wait_get_one_answer(void **state) {
     teardown(&f);
 }
 
-static void who_cancels_is_left_out(void **state) {
+static void who_cancels_is_left_out(void **state)
+{
     (void)state;
     struct fixture f;
     setup(&f, 4);
@@ -168,7 +176,8 @@ static void who_cancels_is_left_out(void **state) {
     teardown(&f);
 }
 
-static void a_good_answer_is_kept_for_its_time(void **state) {
+static void a_good_answer_is_kept_for_its_time(void **state)
+{
     (void)state;
     static const struct {
         const char *name;
@@ -209,7 +218,8 @@ static void a_good_answer_is_kept_for_its_time(void **state) {
     }
 }
 
-static void ask(struct fixture *f, const char *key, unsigned ttl_ms, bool expect_start) {
+static void ask(struct fixture *f, const char *key, unsigned ttl_ms, bool expect_start)
+{
     struct waiting w = {0};
     unsigned before = f->starts;
     join(f, &w, key, ttl_ms);
@@ -222,7 +232,8 @@ static void ask(struct fixture *f, const char *key, unsigned ttl_ms, bool expect
     assert_string_equal(w.text, key);
 }
 
-static void the_oldest_kept_answer_gives_way(void **state) {
+static void the_oldest_kept_answer_gives_way(void **state)
+{
     (void)state;
     struct fixture f;
     setup(&f, 3);
@@ -244,7 +255,8 @@ static void the_oldest_kept_answer_gives_way(void **state) {
     teardown(&f);
 }
 
-static void a_flight_that_cannot_start(void **state) {
+static void a_flight_that_cannot_start(void **state)
+{
     (void)state;
     struct fixture f;
     setup(&f, 4);
@@ -273,7 +285,7 @@ static void a_flight_that_cannot_start(void **state) {
     teardown(&f);
 }
 
-/* --- several workers ---------------------------------------------------------------------------- */
+/* --- several workers --------------------------------------------------------------------------- */
 
 enum { WORKERS = 4, ROUNDS = 400, KEYS = 5, AT_ONCE = 8 };
 
@@ -298,7 +310,8 @@ struct worker {
 
 static atomic_uint all_starts;
 
-static void land_all(uv_timer_t *timer) {
+static void land_all(uv_timer_t *timer)
+{
     struct worker *worker = timer->data;
     while (worker->flying > 0) {
         unsigned i = --worker->flying;
@@ -306,7 +319,8 @@ static void land_all(uv_timer_t *timer) {
     }
 }
 
-static bool start_in_worker(void *ctx, struct flight *flight, const char *key) {
+static bool start_in_worker(void *ctx, struct flight *flight, const char *key)
+{
     struct worker *worker = ctx;
     if (rand_r(&worker->seed) % 16 == 0)
         return false;
@@ -317,7 +331,8 @@ static bool start_in_worker(void *ctx, struct flight *flight, const char *key) {
     return true;
 }
 
-static void on_worker_answer(void *ctx, const struct flight_answer *answer) {
+static void on_worker_answer(void *ctx, const struct flight_answer *answer)
+{
     struct ask *one = ctx;
     one->op = NULL;
     one->worker->answers++;
@@ -327,7 +342,8 @@ static void on_worker_answer(void *ctx, const struct flight_answer *answer) {
         one->worker->wrong++;
 }
 
-static void one_round(struct worker *worker) {
+static void one_round(struct worker *worker)
+{
     for (unsigned i = 0; i < AT_ONCE; i++) {
         struct ask *one = &worker->asks[i];
         if (one->op != NULL)
@@ -350,7 +366,8 @@ static void one_round(struct worker *worker) {
     }
 }
 
-static void work(void *ctx) {
+static void work(void *ctx)
+{
     struct worker *worker = ctx;
     for (unsigned round = 0; round < ROUNDS; round++)
         one_round(worker);
@@ -367,7 +384,8 @@ static void work(void *ctx) {
     uv_loop_close(&worker->loop);
 }
 
-static void workers_share_flights(void **state) {
+static void workers_share_flights(void **state)
+{
     (void)state;
     struct flight_table *table;
     assert_int_equal(flight_table_new(2, &table), 0);
@@ -399,7 +417,8 @@ static void workers_share_flights(void **state) {
 /* All workers ask for one key before it lands: one start. */
 static uv_barrier_t barrier;
 
-static bool start_and_hold(void *ctx, struct flight *flight, const char *key) {
+static bool start_and_hold(void *ctx, struct flight *flight, const char *key)
+{
     struct worker *worker = ctx;
     (void)key;
     atomic_fetch_add(&all_starts, 1);
@@ -409,7 +428,8 @@ static bool start_and_hold(void *ctx, struct flight *flight, const char *key) {
     return true;
 }
 
-static void ask_together(void *ctx) {
+static void ask_together(void *ctx)
+{
     struct worker *worker = ctx;
     struct ask *one = &worker->asks[0];
     one->worker = worker;
@@ -428,7 +448,8 @@ static void ask_together(void *ctx) {
     uv_loop_close(&worker->loop);
 }
 
-static void one_read_for_all_workers(void **state) {
+static void one_read_for_all_workers(void **state)
+{
     (void)state;
     struct flight_table *table;
     assert_int_equal(flight_table_new(2, &table), 0);
@@ -454,7 +475,8 @@ static void one_read_for_all_workers(void **state) {
     free(workers);
 }
 
-int main(void) {
+int main(void)
+{
     alarm(100);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(all_who_wait_get_one_answer),

@@ -28,7 +28,7 @@
 #define KB(n)  ((n)*1024)
 #define LONG_S 20000 /* ms; no test waits that long unless it fails */
 
-/* --- the server ------------------------------------------------------------------------------- */
+/* --- the server -------------------------------------------------------------------------------- */
 
 enum manner {
     KEEP,        /* the connection stays open */
@@ -75,6 +75,14 @@ static const struct reply replies[] = {
      "HTTP/1.1 103 Early Hints\r\nContent-Length: 5\r\nETag: early\r\n\r\nHTTP/1.1 102 "
      "Processing\r\n\r\n" OK_2,
      0, DRIP, HTTP_ANSWERED, 200, "ok"},
+    {"close that is only said", ANSWER("Connection: keep-alive, Close\r\nContent-Length: 2\r\n", "ok"), 0,
+     KEEP, HTTP_ANSWERED, 200, "ok"},
+    {"http/1.0 that stays open", "HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nok", 0, KEEP, HTTP_ANSWERED,
+     200, "ok"},
+    {"bytes behind the body", OK_2 OK_2, 0, KEEP, HTTP_ANSWERED, 200, "ok"},
+    {"a body where none may be", "HTTP/1.1 204 No Content\r\n\r\nevil", 0, KEEP, HTTP_ANSWERED, 204, ""},
+    {"bytes behind the last chunk", ANSWER("Transfer-Encoding: chunked\r\n", "2\r\nok\r\n0\r\n\r\nevil"), 0,
+     KEEP, HTTP_ANSWERED, 200, "ok"},
     {"largest body", ANSWER("Content-Length: 204800\r\n", "\001"), KB(200), KEEP, HTTP_ANSWERED, 200, NULL},
     {"largest body in one chunk", ANSWER("Transfer-Encoding: chunked\r\n", "32000\r\n\001\r\n0\r\n\r\n"),
      KB(200), KEEP, HTTP_ANSWERED, 200, NULL},
@@ -122,6 +130,19 @@ static const struct reply replies[] = {
      HTTP_BROKEN, 0, NULL},
     {"chunk longer than it says", ANSWER("Transfer-Encoding: chunked\r\n", "1\r\nok\r\n0\r\n\r\n"), 0, KEEP,
      HTTP_BROKEN, 0, NULL},
+    {"chunk size ends in a bare line feed", ANSWER("Transfer-Encoding: chunked\r\n", "2\nok\r\n0\r\n\r\n"), 0,
+     KEEP, HTTP_BROKEN, 0, NULL},
+    {"chunk size with a sign", ANSWER("Transfer-Encoding: chunked\r\n", "+2\r\nok\r\n0\r\n\r\n"), 0, KEEP,
+     HTTP_BROKEN, 0, NULL},
+    {"chunk size with a prefix", ANSWER("Transfer-Encoding: chunked\r\n", "0x2\r\nok\r\n0\r\n\r\n"), 0, KEEP,
+     HTTP_BROKEN, 0, NULL},
+    {"chunk size beyond any number",
+     ANSWER("Transfer-Encoding: chunked\r\n", "ffffffffffffffff2\r\nok\r\n0\r\n\r\n"), 0, KEEP, HTTP_BROKEN,
+     0, NULL},
+    {"endless chunk extension", ANSWER("Transfer-Encoding: chunked\r\n", "2;\001\r\nok\r\n0\r\n\r\n"), 300,
+     KEEP, HTTP_BROKEN, 0, NULL},
+    {"endless line", "HTTP/1.1 200 OK\r\nX: \001", KB(80), KEEP, HTTP_BROKEN, 0, NULL},
+    {"another protocol", "HTTP/1.1 101 Switching Protocols\r\n\r\n", 0, KEEP, HTTP_BROKEN, 0, NULL},
     {"folded header", ANSWER("X-A: b\r\n c\r\nContent-Length: 2\r\n", "ok"), 0, KEEP, HTTP_BROKEN, 0, NULL},
     {"blank before the colon", ANSWER("Content-Length : 2\r\nContent-Length: 2\r\n", "ok"), 0, KEEP,
      HTTP_BROKEN, 0, NULL},
@@ -174,14 +195,16 @@ struct server {
     unsigned order[128]; /* of the first requests for /<n>: their n */
 };
 
-static unsigned reply_index(const char *name) {
+static unsigned reply_index(const char *name)
+{
     for (unsigned i = 0; i < REPLIES; i++)
         if (strcmp(replies[i].name, name) == 0)
             return i;
     abort();
 }
 
-static void drop(struct server *server, struct connection *connection, bool reset) {
+static void drop(struct server *server, struct connection *connection, bool reset)
+{
     if (reset)
         setsockopt(connection->fd, SOL_SOCKET, SO_LINGER, &(struct linger){.l_onoff = 1},
                    sizeof(struct linger));
@@ -192,7 +215,8 @@ static void drop(struct server *server, struct connection *connection, bool rese
     server->open--;
 }
 
-static void build_reply(struct connection *connection) {
+static void build_reply(struct connection *connection)
+{
     const struct reply *reply = connection->reply;
     const char *mark = strchr(reply->text, 1);
     size_t before = mark != NULL ? (size_t)(mark - reply->text) : strlen(reply->text);
@@ -207,7 +231,8 @@ static void build_reply(struct connection *connection) {
 }
 
 /* Length of a whole request at the start of the text, or 0. */
-static size_t request_length(const char *text, size_t len) {
+static size_t request_length(const char *text, size_t len)
+{
     const char *end = memmem(text, len, "\r\n\r\n", 4);
     if (end == NULL)
         return 0;
@@ -219,7 +244,8 @@ static size_t request_length(const char *text, size_t len) {
 }
 
 /* Returns false when the connection is gone. */
-static bool take_request(struct server *server, struct connection *connection) {
+static bool take_request(struct server *server, struct connection *connection)
+{
     size_t len = request_length(connection->in, connection->in_len);
     if (len == 0 || connection->out != NULL)
         return true;
@@ -249,7 +275,8 @@ static bool take_request(struct server *server, struct connection *connection) {
     return true;
 }
 
-static void say(struct server *server, struct connection *connection) {
+static void say(struct server *server, struct connection *connection)
+{
     const struct reply *reply = connection->reply;
     size_t left = connection->out_len - connection->sent;
     ssize_t n = 0;
@@ -276,7 +303,8 @@ static void say(struct server *server, struct connection *connection) {
     }
 }
 
-static void hear(struct server *server, struct connection *connection) {
+static void hear(struct server *server, struct connection *connection)
+{
     char bytes[65536];
     ssize_t n = recv(connection->fd, bytes, sizeof bytes, MSG_DONTWAIT);
     if (n < 0 && errno == EAGAIN)
@@ -291,7 +319,8 @@ static void hear(struct server *server, struct connection *connection) {
     take_request(server, connection);
 }
 
-static void welcome(struct server *server) {
+static void welcome(struct server *server)
+{
     int fd = accept4(server->listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
     if (fd < 0)
         return;
@@ -307,7 +336,8 @@ static void welcome(struct server *server) {
     close(fd);
 }
 
-static void *serve(void *ctx) {
+static void *serve(void *ctx)
+{
     struct server *server = ctx;
     for (;;) {
         struct pollfd fds[CONNECTIONS_MAX + 2] = {{server->stop[0], POLLIN, 0},
@@ -335,7 +365,8 @@ static void *serve(void *ctx) {
     }
 }
 
-static void server_start(struct server *server) {
+static void server_start(struct server *server)
+{
     struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     socklen_t len = sizeof address;
     for (unsigned i = 0; i < CONNECTIONS_MAX; i++)
@@ -350,7 +381,8 @@ static void server_start(struct server *server) {
     pthread_create(&server->thread, NULL, serve, server);
 }
 
-static void server_stop(struct server *server) {
+static void server_stop(struct server *server)
+{
     assert_int_equal(write(server->stop[1], "x", 1), 1);
     pthread_join(server->thread, NULL);
     for (unsigned i = 0; i < CONNECTIONS_MAX; i++)
@@ -363,7 +395,7 @@ static void server_stop(struct server *server) {
     pthread_mutex_destroy(&server->lock);
 }
 
-/* --- the client's side ------------------------------------------------------------------------ */
+/* --- the client's side ------------------------------------------------------------------------- */
 
 struct fixture {
     uv_loop_t loop;
@@ -386,7 +418,8 @@ struct fixture {
     } got[1000];
 };
 
-static void setup_with(struct fixture **ret, unsigned max_in_flight, unsigned max_waiting) {
+static void setup_with(struct fixture **ret, unsigned max_in_flight, unsigned max_waiting)
+{
     struct fixture *f = calloc(1, sizeof *f);
     const struct http_client_options options = {.max_in_flight = max_in_flight, .max_waiting = max_waiting};
     uv_loop_init(&f->loop);
@@ -395,7 +428,8 @@ static void setup_with(struct fixture **ret, unsigned max_in_flight, unsigned ma
     *ret = f;
 }
 
-static void teardown(struct fixture *f) {
+static void teardown(struct fixture *f)
+{
     assert_int_equal(http_client_in_flight(f->client), 0);
     http_client_close(f->client);
     uv_run(&f->loop, UV_RUN_DEFAULT);
@@ -407,7 +441,8 @@ static void teardown(struct fixture *f) {
 }
 
 /* Turns until `until` callbacks have come. */
-static void turn(struct fixture *f, unsigned until) {
+static void turn(struct fixture *f, unsigned until)
+{
     for (;;) {
         while (http_client_turn(f->client))
             continue;
@@ -417,7 +452,8 @@ static void turn(struct fixture *f, unsigned until) {
     }
 }
 
-static void turn_for(struct fixture *f, unsigned ms) {
+static void turn_for(struct fixture *f, unsigned ms)
+{
     uint64_t end = clock_monotonic_ms() + ms;
     while (clock_monotonic_ms() < end) {
         while (http_client_turn(f->client))
@@ -429,7 +465,8 @@ static void turn_for(struct fixture *f, unsigned ms) {
 
 #define TEXT(s) ((s) != NULL ? (s) : "-")
 
-static void on_answer(void *ctx, struct http_answer *answer) {
+static void on_answer(void *ctx, struct http_answer *answer)
+{
     struct got *got = ctx;
     got->calls++;
     got->rank = ++got->fixture->called_back;
@@ -454,7 +491,8 @@ static void on_answer(void *ctx, struct http_answer *answer) {
         got->then(got);
 }
 
-static void call_to(struct fixture *f, unsigned slot, const char *host, unsigned reply, uint64_t within_ms) {
+static void call_to(struct fixture *f, unsigned slot, const char *host, unsigned reply, uint64_t within_ms)
+{
     char url[128];
     snprintf(url, sizeof url, "http://%s:%u/%u", host, f->server.port, reply);
     const struct http_call_options options = {.method = "GET",
@@ -466,13 +504,15 @@ static void call_to(struct fixture *f, unsigned slot, const char *host, unsigned
     f->got[slot].op = http_call_start(f->client, &options, on_answer, &f->got[slot]);
 }
 
-static void call(struct fixture *f, unsigned slot, unsigned reply, uint64_t within_ms) {
+static void call(struct fixture *f, unsigned slot, unsigned reply, uint64_t within_ms)
+{
     call_to(f, slot, "127.0.0.1", reply, within_ms);
 }
 
-/* --- tests ------------------------------------------------------------------------------------ */
+/* --- tests ------------------------------------------------------------------------------------- */
 
-static void check_reply(const struct got *got, const struct reply *reply, const char *when) {
+static void check_reply(const struct got *got, const struct reply *reply, const char *when)
+{
     if (got->calls != 1 || got->outcome != reply->outcome || got->status != reply->status)
         fail_msg("%s (%s): %u callbacks, outcome %d status %u, not %d %u", reply->name, when, got->calls,
                  (int)got->outcome, got->status, (int)reply->outcome, reply->status);
@@ -485,7 +525,8 @@ static void check_reply(const struct got *got, const struct reply *reply, const 
         fail_msg("%s (%s): body is not what was said", reply->name, when);
 }
 
-static void answers_are_whole_or_refused(void **state) {
+static void answers_are_whole_or_refused(void **state)
+{
     (void)state;
     for (unsigned i = 0; i < REPLIES_IN_TABLE; i++) {
         struct fixture *f;
@@ -507,7 +548,8 @@ static void answers_are_whole_or_refused(void **state) {
     }
 }
 
-static void headers_are_kept(void **state) {
+static void headers_are_kept(void **state)
+{
     (void)state;
     struct fixture *f;
     setup_with(&f, 4, 4);
@@ -520,7 +562,8 @@ static void headers_are_kept(void **state) {
     teardown(f);
 }
 
-static void requests_are_sent_as_told(void **state) {
+static void requests_are_sent_as_told(void **state)
+{
     (void)state;
     struct fixture *f;
     setup_with(&f, 4, 4);
@@ -580,7 +623,8 @@ static void requests_are_sent_as_told(void **state) {
     teardown(f);
 }
 
-static void line_ends_in_headers_are_refused(void **state) {
+static void line_ends_in_headers_are_refused(void **state)
+{
     (void)state;
     struct fixture *f;
     setup_with(&f, 4, 4);
@@ -597,7 +641,83 @@ static void line_ends_in_headers_are_refused(void **state) {
     teardown(f);
 }
 
-static void a_kept_connection_is_used_again(void **state) {
+static void bad_urls_are_refused(void **state)
+{
+    (void)state;
+    struct fixture *f;
+    setup_with(&f, 4, 4);
+    static const char *const urls[] = {"",
+                                       "/path",
+                                       "ftp://127.0.0.1/",
+                                       "http://",
+                                       "https:///path",
+                                       "http://a b/",
+                                       "http://a/b c",
+                                       "http://a/b\r\nc: d",
+                                       "http://user@a/",
+                                       "http://a/#fragment",
+                                       "http://a/\xc3\xa9"};
+    for (unsigned i = 0; i < sizeof urls / sizeof urls[0]; i++) {
+        const struct http_call_options options = {
+            .method = "GET", .url = urls[i], .deadline_ms = UINT64_MAX - 1};
+        errno = 0;
+        assert_null(http_call_start(f->client, &options, on_answer, NULL));
+        assert_int_equal(errno, EINVAL);
+    }
+    teardown(f);
+}
+
+static void targets_and_hosts(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *path, *line;
+    } cases[] = {{"", "GET / HTTP/1.1\r\n"},
+                 {"?a=/b", "GET /?a=/b HTTP/1.1\r\n"},
+                 {"/a/../b%2F?c", "GET /a/../b%2F?c HTTP/1.1\r\n"}};
+    struct fixture *f;
+    setup_with(&f, 4, 4);
+    for (unsigned i = 0; i < 3; i++) {
+        char url[64], host[64];
+        snprintf(url, sizeof url, "http://127.0.0.1:%u%s", f->server.port, cases[i].path);
+        snprintf(host, sizeof host, "\r\nHost: 127.0.0.1:%u\r\n", f->server.port);
+        const struct http_call_options options = {
+            .method = "GET", .url = url, .max_body = 10, .deadline_ms = clock_monotonic_ms() + LONG_S};
+        f->got[i].fixture = f;
+        assert_non_null(http_call_start(f->client, &options, on_answer, &f->got[i]));
+        turn(f, i + 1);
+        pthread_mutex_lock(&f->server.lock);
+        assert_memory_equal(f->server.last_request, cases[i].line, strlen(cases[i].line));
+        assert_non_null(strstr(f->server.last_request, host));
+        pthread_mutex_unlock(&f->server.lock);
+    }
+    teardown(f);
+}
+
+static void a_fresh_connection_on_demand(void **state)
+{
+    (void)state;
+    struct fixture *f;
+    setup_with(&f, 4, 4);
+    for (unsigned i = 0; i < 2; i++) {
+        char url[64];
+        snprintf(url, sizeof url, "http://127.0.0.1:%u/0", f->server.port);
+        const struct http_call_options options = {.method = "GET",
+                                                  .url = url,
+                                                  .max_body = 10,
+                                                  .fresh = true,
+                                                  .deadline_ms = clock_monotonic_ms() + LONG_S};
+        f->got[i].fixture = f;
+        assert_non_null(http_call_start(f->client, &options, on_answer, &f->got[i]));
+        turn(f, i + 1);
+        assert_int_equal(f->got[i].outcome, HTTP_ANSWERED);
+    }
+    assert_int_equal(atomic_load(&f->server.accepted), 2);
+    teardown(f);
+}
+
+static void a_kept_connection_is_used_again(void **state)
+{
     (void)state;
     struct fixture *f;
     setup_with(&f, 4, 4);
@@ -611,7 +731,8 @@ static void a_kept_connection_is_used_again(void **state) {
 }
 
 /* localhost is looked up in curl's resolver thread, which has sockets of its own. */
-static void names_are_looked_up(void **state) {
+static void names_are_looked_up(void **state)
+{
     (void)state;
     struct fixture *f;
     setup_with(&f, 4, 4);
@@ -624,7 +745,8 @@ static void names_are_looked_up(void **state) {
     teardown(f);
 }
 
-static void a_lookup_can_be_given_up(void **state) {
+static void a_lookup_can_be_given_up(void **state)
+{
     (void)state;
     struct fixture *f;
     setup_with(&f, 4, 4);
@@ -639,7 +761,8 @@ static void a_lookup_can_be_given_up(void **state) {
     usleep(20000); /* the thread frees what it holds when it is through */
 }
 
-static void a_closed_port_refuses(void **state) {
+static void a_closed_port_refuses(void **state)
+{
     (void)state;
     struct fixture *f;
     setup_with(&f, 4, 4);
@@ -659,7 +782,8 @@ static void a_closed_port_refuses(void **state) {
 }
 
 /* Bytes that come on an idle connection must not become the next request's answer. */
-static void unasked_bytes_are_nobodys_answer(void **state) {
+static void unasked_bytes_are_nobodys_answer(void **state)
+{
     (void)state;
     struct fixture *f;
     setup_with(&f, 4, 4);
@@ -674,7 +798,8 @@ static void unasked_bytes_are_nobodys_answer(void **state) {
     teardown(f);
 }
 
-static void a_connection_closed_while_idle_costs_nothing(void **state) {
+static void a_connection_closed_while_idle_costs_nothing(void **state)
+{
     (void)state;
     struct fixture *f;
     setup_with(&f, 4, 4);
@@ -689,8 +814,9 @@ static void a_connection_closed_while_idle_costs_nothing(void **state) {
     teardown(f);
 }
 
-/* curl sends a request again when a kept connection dies under it: once, however many others are kept. */
-static void an_upstream_that_closes_sees_how_many_requests(void **state) {
+/* A request is sent again when a kept connection dies under it: once, however many others are kept. */
+static void an_upstream_that_closes_sees_how_many_requests(void **state)
+{
     (void)state;
     struct fixture *f;
     setup_with(&f, 4, 4);
@@ -725,7 +851,8 @@ static void an_upstream_that_closes_sees_how_many_requests(void **state) {
     teardown(f);
 }
 
-static void a_thousand_calls_share_64_connections(void **state) {
+static void a_thousand_calls_share_64_connections(void **state)
+{
     (void)state;
     struct fixture *f;
     setup_with(&f, 64, 936);
@@ -748,7 +875,8 @@ static void a_thousand_calls_share_64_connections(void **state) {
     teardown(f);
 }
 
-static void waiting_calls_go_in_order(void **state) {
+static void waiting_calls_go_in_order(void **state)
+{
     (void)state;
     struct fixture *f;
     setup_with(&f, 1, 100);
@@ -762,7 +890,8 @@ static void waiting_calls_go_in_order(void **state) {
     teardown(f);
 }
 
-static void deadlines_hold_everywhere(void **state) {
+static void deadlines_hold_everywhere(void **state)
+{
     (void)state;
     struct fixture *f;
     setup_with(&f, 3, 10);
@@ -787,13 +916,15 @@ static void deadlines_hold_everywhere(void **state) {
     teardown(f);
 }
 
-static void cancel_other(struct got *got) {
+static void cancel_other(struct got *got)
+{
     if (got->other->calls == 0)
         operation_cancel(got->other->op);
     got->other->op = NULL;
 }
 
-static void a_cancelled_call_is_silent(void **state) {
+static void a_cancelled_call_is_silent(void **state)
+{
     (void)state;
     struct fixture *f;
     setup_with(&f, 2, 10);
@@ -838,7 +969,8 @@ static void a_cancelled_call_is_silent(void **state) {
     teardown(f);
 }
 
-static void ask_again(struct got *got) {
+static void ask_again(struct got *got)
+{
     unsigned slot = (unsigned)(got - got->fixture->got) + 1;
     if (slot < 50) {
         got->fixture->got[slot].then = ask_again;
@@ -847,7 +979,8 @@ static void ask_again(struct got *got) {
     }
 }
 
-static void a_callback_may_start_the_next_call(void **state) {
+static void a_callback_may_start_the_next_call(void **state)
+{
     (void)state;
     struct fixture *f;
     setup_with(&f, 1, 1);
@@ -860,7 +993,8 @@ static void a_callback_may_start_the_next_call(void **state) {
     teardown(f);
 }
 
-int main(void) {
+int main(void)
+{
     signal(SIGPIPE, SIG_IGN);
     alarm(100);
     const struct CMUnitTest tests[] = {
@@ -868,6 +1002,9 @@ int main(void) {
         cmocka_unit_test(headers_are_kept),
         cmocka_unit_test(requests_are_sent_as_told),
         cmocka_unit_test(line_ends_in_headers_are_refused),
+        cmocka_unit_test(bad_urls_are_refused),
+        cmocka_unit_test(targets_and_hosts),
+        cmocka_unit_test(a_fresh_connection_on_demand),
         cmocka_unit_test(a_kept_connection_is_used_again),
         cmocka_unit_test(names_are_looked_up),
         cmocka_unit_test(a_lookup_can_be_given_up),

@@ -29,7 +29,7 @@
     "{\"deviceId\":\"" id "\",\"status\":\"online\",\"lastSeen\":null,\"firmwareVersion\":\"1.4.2\","        \
     "\"connectionState\":\"Connected\",\"enabled\":true}"
 
-/* --- what an answer means ----------------------------------------------------------------------- */
+/* --- what an answer means ---------------------------------------------------------------------- */
 
 enum { T, Q, P }; /* a twin, a first page, a page at a position */
 
@@ -91,7 +91,8 @@ static const struct {
     {"no content is no twin", T, HTTP_ANSWERED, 204, "", UPSTREAM_UNAVAILABLE},
 };
 
-static void answers_are_judged(void **state) {
+static void answers_are_judged(void **state)
+{
     (void)state;
     static const struct iothub_question questions[] = {
         [T] = {.kind = IOTHUB_TWIN, .device_id = "d1"},
@@ -141,7 +142,8 @@ static const struct {
     {"cut short", "[" TWIN("d1"), UPSTREAM_UNAVAILABLE, NULL},
 };
 
-static void bodies_are_read_whole_or_refused(void **state) {
+static void bodies_are_read_whole_or_refused(void **state)
+{
     (void)state;
     for (size_t i = 0; i < sizeof twins / sizeof twins[0]; i++) {
         struct buffer out = {0};
@@ -161,7 +163,8 @@ static void bodies_are_read_whole_or_refused(void **state) {
     }
 }
 
-static void positions_are_vetted(void **state) {
+static void positions_are_vetted(void **state)
+{
     (void)state;
     char longest[4098];
     memset(longest, 'p', sizeof longest);
@@ -175,7 +178,7 @@ static void positions_are_vetted(void **state) {
         assert_false(iothub_position_valid(bad[i]));
 }
 
-/* --- a hub -------------------------------------------------------------------------------------- */
+/* --- a hub ------------------------------------------------------------------------------------- */
 
 enum { ANSWERS_MAX = 6 };
 #define SILENCE "silence" /* instead of an answer */
@@ -191,7 +194,8 @@ struct hub {
     unsigned silent_count;
 };
 
-static void answer_one(struct hub *hub, int fd) {
+static void answer_one(struct hub *hub, int fd)
+{
     char request[8192];
     size_t len = 0;
     char *end = NULL;
@@ -227,7 +231,8 @@ static void answer_one(struct hub *hub, int fd) {
     close(fd);
 }
 
-static void *serve(void *ctx) {
+static void *serve(void *ctx)
+{
     struct hub *hub = ctx;
     for (;;) {
         struct pollfd fds[2] = {{hub->stop[0], POLLIN, 0}, {hub->listener, POLLIN, 0}};
@@ -252,7 +257,8 @@ struct fixture {
     struct device_registry *registry;
 };
 
-static void setup(struct fixture *f, const char *const *answers) {
+static void setup(struct fixture *f, const char *const *answers)
+{
     *f = (struct fixture){0};
     struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     socklen_t len = sizeof address;
@@ -278,7 +284,8 @@ static void setup(struct fixture *f, const char *const *answers) {
     assert_non_null(f->registry);
 }
 
-static void teardown(struct fixture *f) {
+static void teardown(struct fixture *f)
+{
     f->registry->ops->free(f->registry);
     assert_int_equal(http_client_in_flight(f->http), 0);
     http_client_close(f->http);
@@ -303,14 +310,16 @@ struct got {
     unsigned age_s, max_age_s;
 };
 
-static void on_status(void *ctx, const struct upstream_result *result, const char *text, size_t len) {
+static void on_status(void *ctx, const struct upstream_result *result, const char *text, size_t len)
+{
     struct got *got = ctx;
     got->calls++;
     got->result = *result;
     snprintf(got->text, sizeof got->text, "%.*s", (int)len, text != NULL ? text : "");
 }
 
-static void on_list(void *ctx, const struct upstream_result *result, const struct device_list *list) {
+static void on_list(void *ctx, const struct upstream_result *result, const struct device_list *list)
+{
     struct got *got = ctx;
     got->calls++;
     got->result = *result;
@@ -322,14 +331,16 @@ static void on_list(void *ctx, const struct upstream_result *result, const struc
     got->max_age_s = list->max_age_s;
 }
 
-static void on_check(void *ctx, const struct upstream_result *result, const char *reason) {
+static void on_check(void *ctx, const struct upstream_result *result, const char *reason)
+{
     struct got *got = ctx;
     got->calls++;
     got->result = *result;
     snprintf(got->reason, sizeof got->reason, "%s", reason != NULL ? reason : "(none)");
 }
 
-static void turn(struct fixture *f, const struct got *got) {
+static void turn(struct fixture *f, const struct got *got)
+{
     for (;;) {
         while (http_client_turn(f->http))
             continue;
@@ -339,11 +350,12 @@ static void turn(struct fixture *f, const struct got *got) {
     }
 }
 
-static uint64_t in_ms(uint64_t ms) {
+static uint64_t in_ms(uint64_t ms)
+{
     return clock_monotonic_ms() + ms;
 }
 
-/* --- the registry ------------------------------------------------------------------------------- */
+/* --- the registry ------------------------------------------------------------------------------ */
 
 #define NOT_FOUND_1 "404 |{\"Message\":\"ErrorCode:DeviceNotFound;d1\"}"
 
@@ -384,7 +396,8 @@ static const struct {
     {"silent", {SILENCE}, 60, UPSTREAM_TIMEOUT, 0, 1},
 };
 
-static void attempts_and_their_end(void **state) {
+static void attempts_and_their_end(void **state)
+{
     (void)state;
     for (size_t i = 0; i < sizeof stories / sizeof stories[0]; i++) {
         struct fixture f;
@@ -404,7 +417,8 @@ static void attempts_and_their_end(void **state) {
     }
 }
 
-static void requests_are_as_the_hub_wants_them(void **state) {
+static void requests_are_as_the_hub_wants_them(void **state)
+{
     (void)state;
     static const char *const answers[] = {"200 |" TWIN("a%b:c"), "200 x-ms-continuation: more\r\n|[]",
                                           "200 |[]", NULL};
@@ -436,7 +450,8 @@ static void requests_are_as_the_hub_wants_them(void **state) {
     teardown(&f);
 }
 
-static void identical_reads_are_one(void **state) {
+static void identical_reads_are_one(void **state)
+{
     (void)state;
     static const char *const answers[] = {"200 |" TWIN("d1"), NULL};
     struct fixture f;
@@ -458,7 +473,8 @@ static void identical_reads_are_one(void **state) {
     teardown(&f);
 }
 
-static void a_page_of_devices_is_kept(void **state) {
+static void a_page_of_devices_is_kept(void **state)
+{
     (void)state;
     static const char *const answers[] = {"200 |[" TWIN("d1") "]", NULL};
     struct fixture f;
@@ -477,7 +493,8 @@ static void a_page_of_devices_is_kept(void **state) {
     teardown(&f);
 }
 
-static void a_position_that_is_not_the_hubs(void **state) {
+static void a_position_that_is_not_the_hubs(void **state)
+{
     (void)state;
     static const char *const answers[] = {"400 |{\"Message\":\"ErrorCode:ArgumentInvalid\"}", NULL};
     struct fixture f;
@@ -496,7 +513,8 @@ static void a_position_that_is_not_the_hubs(void **state) {
     teardown(&f);
 }
 
-static void a_continuation_that_cannot_be_passed_on(void **state) {
+static void a_continuation_that_cannot_be_passed_on(void **state)
+{
     (void)state;
     char position[4098], answer[4200];
     memset(position, 'p', sizeof position - 1);
@@ -528,7 +546,8 @@ static const struct {
     {"silent", {SILENCE}, UPSTREAM_TIMEOUT, "the IoT hub does not answer in time"},
 };
 
-static void a_check_asks_the_hub(void **state) {
+static void a_check_asks_the_hub(void **state)
+{
     (void)state;
     for (size_t i = 0; i < sizeof checks / sizeof checks[0]; i++) {
         struct fixture f;
@@ -542,7 +561,8 @@ static void a_check_asks_the_hub(void **state) {
     }
 }
 
-static void too_much_in_flight_is_said_at_once(void **state) {
+static void too_much_in_flight_is_said_at_once(void **state)
+{
     (void)state;
     static const char *const answers[] = {SILENCE, NULL};
     struct fixture f;
@@ -560,7 +580,8 @@ static void too_much_in_flight_is_said_at_once(void **state) {
 }
 
 /* Who joins a read late does not share its deadline. */
-static void a_late_waiter_has_its_own_time(void **state) {
+static void a_late_waiter_has_its_own_time(void **state)
+{
     (void)state;
     static const char *const answers[] = {SILENCE, "200 |" TWIN("d1"), NULL};
     struct fixture f;
@@ -576,7 +597,8 @@ static void a_late_waiter_has_its_own_time(void **state) {
     teardown(&f);
 }
 
-int main(void) {
+int main(void)
+{
     signal(SIGPIPE, SIG_IGN);
     alarm(100);
     const struct CMUnitTest tests[] = {

@@ -36,7 +36,8 @@ static const struct {
      "&se=1800000000&skn=a%20b%26c"},
 };
 
-static void tokens_equal_the_vectors(void **state) {
+static void tokens_equal_the_vectors(void **state)
+{
     (void)state;
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         struct buffer out = {0};
@@ -52,7 +53,8 @@ static void tokens_equal_the_vectors(void **state) {
 }
 
 /* A token is kept while ten minutes or more remain of its hour. */
-static void tokens_are_kept_and_renewed(void **state) {
+static void tokens_are_kept_and_renewed(void **state)
+{
     (void)state;
     static const struct {
         int64_t now, expires;
@@ -84,7 +86,8 @@ static void tokens_are_kept_and_renewed(void **state) {
     iothub_sas_free(NULL);
 }
 
-int main(void) {
+int main(void)
+{
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(tokens_equal_the_vectors),
         cmocka_unit_test(tokens_are_kept_and_renewed),
