@@ -47,7 +47,7 @@ static void skip_space(struct check *check)
     }
 }
 
-/* --- scalars -------------------------------------------------------------------------------------------- */
+/* --- scalars ----------------------------------------------------------------------------------- */
 
 static bool is_hex(int c)
 {
@@ -162,7 +162,7 @@ static enum json_fault check_scalar(struct check *check)
     return c == 'n' ? check_word(check, "null") : syntax(check, "expected a value");
 }
 
-/* --- containers ----------------------------------------------------------------------------------------- */
+/* --- containers -------------------------------------------------------------------------------- */
 
 static bool in_object(const struct check *check)
 {
@@ -266,7 +266,7 @@ static enum json_fault check_text(struct check *check)
     return check->at == check->end ? JSON_OK : syntax(check, "text after the value");
 }
 
-/* --- the check ------------------------------------------------------------------------------------------ */
+/* --- the check --------------------------------------------------------------------------------- */
 
 static void locate(const char *text, const struct check *check, struct json_error *ret_error)
 {

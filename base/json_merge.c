@@ -21,7 +21,7 @@ struct patch_index {
     size_t count;
 };
 
-/* --- the index of a patch's names ----------------------------------------------------------------------- */
+/* --- the index of a patch's names -------------------------------------------------------------- */
 
 static int compare_names(struct json_slice a, struct json_slice b)
 {
@@ -79,7 +79,7 @@ static struct patch_member *index_find(const struct patch_index *index, struct j
     return found != NULL ? *found : NULL;
 }
 
-/* --- merging -------------------------------------------------------------------------------------------- */
+/* --- merging ----------------------------------------------------------------------------------- */
 
 static void append_slice(struct buffer *out, struct json_slice slice)
 {

@@ -7,7 +7,7 @@
 #include <string.h>
 #include <sys/auxv.h>
 
-/* --- SipHash-1-3 (Aumasson and Bernstein, "SipHash: a fast short-input PRF") ---------------------------- */
+/* --- SipHash-1-3 (Aumasson and Bernstein, "SipHash: a fast short-input PRF") ------------------- */
 
 static inline uint64_t rotate(uint64_t x, int bits)
 {
@@ -58,7 +58,7 @@ static uint64_t hash_name(const uint64_t key[2], uint32_t object, const char *na
     return v[0] ^ v[1] ^ v[2] ^ v[3];
 }
 
-/* --- the table ------------------------------------------------------------------------------------------ */
+/* --- the table --------------------------------------------------------------------------------- */
 
 void json_names_init(struct json_names *names)
 {

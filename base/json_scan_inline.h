@@ -33,7 +33,7 @@
 #define JSON_SCAN_LIKELY(x)   __builtin_expect(!!(x), 1)
 #define JSON_SCAN_UNLIKELY(x) __builtin_expect(!!(x), 0)
 
-/* --- white space, literals ------------------------------------------------------------------------------ */
+/* --- white space, literals --------------------------------------------------------------------- */
 
 static inline bool json_scan_is_space(char c)
 {
@@ -63,7 +63,7 @@ static inline const char *json_scan_literal(const char *p, const char *end)
     return end - p >= 5 && memcmp(p, "false", 5) == 0 ? p + 5 : NULL;
 }
 
-/* --- strings -------------------------------------------------------------------------------------------- */
+/* --- strings ----------------------------------------------------------------------------------- */
 
 static inline bool json_scan_is_hex(char c)
 {
@@ -203,7 +203,7 @@ static inline __attribute__((always_inline)) const char *json_scan_string(const 
     return json_scan_string_mixed(p, end);
 }
 
-/* --- numbers -------------------------------------------------------------------------------------------- */
+/* --- numbers ----------------------------------------------------------------------------------- */
 
 static inline bool json_scan_is_digit(char c)
 {
@@ -273,7 +273,7 @@ static inline __attribute__((always_inline)) const char *json_scan_number(const 
     return json_scan_number_plain(p, end, integer_only);
 }
 
-/* --- values --------------------------------------------------------------------------------------------- */
+/* --- values ------------------------------------------------------------------------------------ */
 
 /* The kinds of the open containers, a bit each (1: an object): the innermost 64 in a register, the rest on
  * the stack. */

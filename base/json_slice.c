@@ -6,7 +6,7 @@
 
 /* The texts here were checked, so that nothing is checked again; `end` is still never passed. */
 
-/* --- skipping ------------------------------------------------------------------------------------------- */
+/* --- skipping ---------------------------------------------------------------------------------- */
 
 /* From a string's opening quote to after its closing one. */
 static const char *skip_string(const char *p, const char *end)
@@ -56,7 +56,7 @@ static const char *skip_value(const char *p, const char *end, unsigned *ret_dept
     return p;
 }
 
-/* --- slices --------------------------------------------------------------------------------------------- */
+/* --- slices ------------------------------------------------------------------------------------ */
 
 enum json_kind json_kind(struct json_slice value)
 {
@@ -123,7 +123,7 @@ unsigned json_depth(struct json_slice value)
     return depth;
 }
 
-/* --- strings -------------------------------------------------------------------------------------------- */
+/* --- strings ----------------------------------------------------------------------------------- */
 
 /* The inside of a string; false for what is none. */
 static bool inside(struct json_slice value, struct json_bytes *ret)
@@ -173,7 +173,7 @@ long json_string_decode(struct json_slice value, char *out, size_t size)
     return (long)len;
 }
 
-/* --- members, integers ---------------------------------------------------------------------------------- */
+/* --- members, integers ------------------------------------------------------------------------- */
 
 static struct json_slice member(struct json_slice object, const char *name, size_t len)
 {

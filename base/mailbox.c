@@ -59,7 +59,8 @@ void mailbox_post(struct mailbox *mailbox, struct letter *letter)
     bool first = mailbox->first == NULL;
     *mailbox->last = letter;
     mailbox->last = &letter->next;
-    /* Sent under the lock: once it is released the loop may deliver and close, and the handle would be gone. */
+    /* Sent under the lock: once it is released the loop may deliver and close, and the handle would be gone.
+     */
     if (first)
         uv_async_send(&mailbox->async);
     uv_mutex_unlock(&mailbox->lock);

@@ -33,7 +33,8 @@ static const unsigned char alphabet[256] = {
 };
 
 /* Appends text; a byte is escaped when its `bit` in the alphabet equals `escaped`. */
-static void encode(struct buffer *out, const char *text, size_t len, unsigned bit, bool escaped) {
+static void encode(struct buffer *out, const char *text, size_t len, unsigned bit, bool escaped)
+{
     static const char hex[] = "0123456789ABCDEF";
 
     size_t plain = 0;
@@ -49,11 +50,13 @@ static void encode(struct buffer *out, const char *text, size_t len, unsigned bi
     buffer_append(out, text + plain, len - plain);
 }
 
-void percent_encode(struct buffer *out, const char *text, size_t len) {
+void percent_encode(struct buffer *out, const char *text, size_t len)
+{
     encode(out, text, len, UNRESERVED, false);
 }
 
-static int hex_value(char c) {
+static int hex_value(char c)
+{
     if (c >= '0' && c <= '9')
         return c - '0';
     if (c >= 'A' && c <= 'F')
@@ -63,7 +66,8 @@ static int hex_value(char c) {
     return -1;
 }
 
-long percent_decode(const char *text, size_t len, char *out) {
+long percent_decode(const char *text, size_t len, char *out)
+{
     size_t n = 0;
     for (size_t i = 0; i < len; i++) {
         char c = text[i];
@@ -85,7 +89,8 @@ long percent_decode(const char *text, size_t len, char *out) {
     return (long)n;
 }
 
-bool device_id_valid(const char *id, size_t len) {
+bool device_id_valid(const char *id, size_t len)
+{
     if (len == 0 || len > DEVICE_ID_MAX)
         return false;
     for (size_t i = 0; i < len; i++) {
@@ -96,7 +101,8 @@ bool device_id_valid(const char *id, size_t len) {
     return !dots;
 }
 
-bool device_id_from_segment(const char *segment, size_t len, char out[DEVICE_ID_MAX + 1]) {
+bool device_id_from_segment(const char *segment, size_t len, char out[DEVICE_ID_MAX + 1])
+{
     char id[3 * DEVICE_ID_MAX + 1]; /* the longest segment that can hold a device id, every byte escaped */
 
     if (len >= sizeof id)
@@ -108,7 +114,8 @@ bool device_id_from_segment(const char *segment, size_t len, char out[DEVICE_ID_
     return true;
 }
 
-void item_id_append(struct buffer *out, const char *device_id, const char *timestamp) {
+void item_id_append(struct buffer *out, const char *device_id, const char *timestamp)
+{
     encode(out, device_id, strlen(device_id), ITEM_ID_FORBIDDEN, true);
     buffer_append_char(out, '-');
     encode(out, timestamp, strlen(timestamp), ITEM_ID_FORBIDDEN, true);

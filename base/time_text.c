@@ -25,13 +25,15 @@ static const struct unit now_units[] = {
 
 #define COUNT(array) (sizeof(array) / sizeof(array)[0])
 
-/* --- the calendar ---------------------------------------------------------------------- */
+/* --- the calendar ------------------------------------------------------------------------------ */
 
-static bool is_leap(int year) {
+static bool is_leap(int year)
+{
     return year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
 }
 
-static int days_in_month(int year, int month) {
+static int days_in_month(int year, int month)
+{
     static const unsigned char days[] = {31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31};
     return month == 2 && is_leap(year) ? 29 : days[month - 1];
 }
@@ -39,7 +41,8 @@ static int days_in_month(int year, int month) {
 /* Days from 1970-01-01 to a date of the proleptic Gregorian calendar. Years are counted from March, so that
  * the leap day is a year's last one, in eras of 400 years (Howard Hinnant, "chrono-Compatible Low-Level Date
  * Algorithms"). */
-static int64_t days_from_date(int year, int month, int day) {
+static int64_t days_from_date(int year, int month, int day)
+{
     int y = month <= 2 ? year - 1 : year; /* >= 0 here: years from 1 on */
     int era = y / 400;
     int year_of_era = y - era * 400;
@@ -53,7 +56,8 @@ struct date {
 };
 
 /* days from 0001-01-01 to 9999-12-31, counted from 1970. */
-static struct date date_from_days(int64_t days) {
+static struct date date_from_days(int64_t days)
+{
     int64_t z = days + 719468; /* from 0000-03-01, so never negative */
     unsigned era = (unsigned)(z / 146097);
     unsigned day_of_era = (unsigned)(z % 146097);
@@ -68,14 +72,15 @@ static struct date date_from_days(int64_t days) {
     return date;
 }
 
-/* --- reading --------------------------------------------------------------------------- */
+/* --- reading ----------------------------------------------------------------------------------- */
 
 /* What is left of a text. */
 struct cursor {
     const char *at, *end;
 };
 
-static bool take_char(struct cursor *c, char lower, char upper) {
+static bool take_char(struct cursor *c, char lower, char upper)
+{
     if (c->at == c->end || (*c->at != lower && *c->at != upper))
         return false;
     c->at++;
@@ -83,7 +88,8 @@ static bool take_char(struct cursor *c, char lower, char upper) {
 }
 
 /* Exactly `count` digits. */
-static bool take_digits(struct cursor *c, int count, int *ret) {
+static bool take_digits(struct cursor *c, int count, int *ret)
+{
     if (c->end - c->at < count)
         return false;
     int value = 0;
@@ -98,7 +104,8 @@ static bool take_digits(struct cursor *c, int count, int *ret) {
 }
 
 /* One digit or more. */
-static bool take_number(struct cursor *c, uint64_t *ret) {
+static bool take_number(struct cursor *c, uint64_t *ret)
+{
     const char *start = c->at;
     uint64_t value = 0;
     for (; c->at < c->end && *c->at >= '0' && *c->at <= '9'; c->at++) {
@@ -113,7 +120,8 @@ static bool take_number(struct cursor *c, uint64_t *ret) {
 }
 
 /* `.` and digits, in microseconds; nothing is 0. */
-static bool take_fraction(struct cursor *c, int64_t *ret_us) {
+static bool take_fraction(struct cursor *c, int64_t *ret_us)
+{
     *ret_us = 0;
     if (!take_char(c, '.', '.'))
         return true;
@@ -127,7 +135,8 @@ static bool take_fraction(struct cursor *c, int64_t *ret_us) {
 }
 
 /* Z or +hh:mm, in seconds east of UTC. */
-static bool take_offset(struct cursor *c, int *ret_s) {
+static bool take_offset(struct cursor *c, int *ret_s)
+{
     int hour, minute;
 
     if (take_char(c, 'z', 'Z')) {
@@ -147,7 +156,8 @@ static bool take_offset(struct cursor *c, int *ret_s) {
 
 /* Whether `seconds`, which a second 60 rolled over to, is the UTC midnight after the last day of June or of
  * December: only there does RFC 3339 (5.7) know a leap second. */
-static bool ends_half_year(int64_t seconds) {
+static bool ends_half_year(int64_t seconds)
+{
     if (seconds % S_PER_DAY != 0 || seconds <= YEAR_1 || seconds > YEAR_10000)
         return false;
     if (seconds == YEAR_10000)
@@ -156,7 +166,8 @@ static bool ends_half_year(int64_t seconds) {
     return date.day == 1 && (date.month == 1 || date.month == 7);
 }
 
-bool time_parse_rfc3339(const char *text, size_t len, int64_t *ret_us) {
+bool time_parse_rfc3339(const char *text, size_t len, int64_t *ret_us)
+{
     struct cursor c = {text, text + len};
     int year, month, day, hour, minute, second, offset;
     int64_t fraction;
@@ -182,7 +193,8 @@ bool time_parse_rfc3339(const char *text, size_t len, int64_t *ret_us) {
     return true;
 }
 
-static const struct unit *find_unit(const struct unit *units, size_t count, const struct cursor *c) {
+static const struct unit *find_unit(const struct unit *units, size_t count, const struct cursor *c)
+{
     size_t len = (size_t)(c->end - c->at);
     for (size_t i = 0; i < count; i++) {
         if (strlen(units[i].name) == len && memcmp(units[i].name, c->at, len) == 0)
@@ -192,7 +204,8 @@ static const struct unit *find_unit(const struct unit *units, size_t count, cons
 }
 
 /* A number and one of the units, to the end of the text. */
-static bool take_duration(struct cursor *c, const struct unit *units, size_t count, uint64_t *ret_ms) {
+static bool take_duration(struct cursor *c, const struct unit *units, size_t count, uint64_t *ret_ms)
+{
     uint64_t number, ms;
 
     if (!take_number(c, &number))
@@ -205,7 +218,8 @@ static bool take_duration(struct cursor *c, const struct unit *units, size_t cou
 }
 
 /* What follows `now`. */
-static bool parse_now(struct cursor *c, int64_t now_us, int64_t *ret_us) {
+static bool parse_now(struct cursor *c, int64_t now_us, int64_t *ret_us)
+{
     uint64_t ms;
     int64_t us, back;
 
@@ -221,7 +235,8 @@ static bool parse_now(struct cursor *c, int64_t now_us, int64_t *ret_us) {
     return true;
 }
 
-static bool parse_epoch(struct cursor *c, int64_t *ret_us) {
+static bool parse_epoch(struct cursor *c, int64_t *ret_us)
+{
     uint64_t number;
     int64_t us;
 
@@ -233,7 +248,8 @@ static bool parse_epoch(struct cursor *c, int64_t *ret_us) {
     return true;
 }
 
-static bool only_digits(const char *text, size_t len) {
+static bool only_digits(const char *text, size_t len)
+{
     for (size_t i = 0; i < len; i++) {
         if (text[i] < '0' || text[i] > '9')
             return false;
@@ -241,7 +257,8 @@ static bool only_digits(const char *text, size_t len) {
     return len > 0;
 }
 
-bool time_parse_point(const char *text, size_t len, int64_t now_us, int64_t *ret_us) {
+bool time_parse_point(const char *text, size_t len, int64_t now_us, int64_t *ret_us)
+{
     struct cursor c = {text, text + len};
     int64_t us;
     bool good;
@@ -260,16 +277,18 @@ bool time_parse_point(const char *text, size_t len, int64_t now_us, int64_t *ret
     return true;
 }
 
-bool time_parse_duration_ms(const char *text, uint64_t *ret_ms) {
+bool time_parse_duration_ms(const char *text, uint64_t *ret_ms)
+{
     struct cursor c = {text, text + strlen(text)};
     return take_duration(&c, duration_units, COUNT(duration_units), ret_ms);
 }
 
-/* --- writing --------------------------------------------------------------------------- */
+/* --- writing ----------------------------------------------------------------------------------- */
 
 /* Ends of lines of digits, by hand: every answer holds several times and printf would cost more than the rest
  * of it. */
-static char *put_digits(char *out, unsigned value, int count) {
+static char *put_digits(char *out, unsigned value, int count)
+{
     for (int i = count - 1; i >= 0; i--) {
         out[i] = (char)('0' + value % 10);
         value /= 10;
@@ -277,7 +296,8 @@ static char *put_digits(char *out, unsigned value, int count) {
     return out + count;
 }
 
-static char *put_clock(char *out, unsigned second_of_day) {
+static char *put_clock(char *out, unsigned second_of_day)
+{
     out = put_digits(out, second_of_day / 3600, 2);
     *out++ = ':';
     out = put_digits(out, second_of_day / 60 % 60, 2);
@@ -286,7 +306,8 @@ static char *put_clock(char *out, unsigned second_of_day) {
 }
 
 /* Splits into date and second of the day. What has no four-digit year becomes the nearest second that has. */
-static struct date split(int64_t seconds, unsigned *ret_second_of_day) {
+static struct date split(int64_t seconds, unsigned *ret_second_of_day)
+{
     if (seconds < YEAR_1)
         seconds = YEAR_1;
     if (seconds >= YEAR_10000)
@@ -296,7 +317,8 @@ static struct date split(int64_t seconds, unsigned *ret_second_of_day) {
     return date_from_days((since_year_1 - since_year_1 % S_PER_DAY + YEAR_1) / S_PER_DAY);
 }
 
-static char *put_rfc3339(char *out, int64_t seconds) {
+static char *put_rfc3339(char *out, int64_t seconds)
+{
     unsigned second_of_day;
     struct date date = split(seconds, &second_of_day);
 
@@ -309,17 +331,20 @@ static char *put_rfc3339(char *out, int64_t seconds) {
     return put_clock(out, second_of_day);
 }
 
-static size_t finish(const char *start, char *at, const char *suffix) {
+static size_t finish(const char *start, char *at, const char *suffix)
+{
     size_t len = strlen(suffix);
     memcpy(at, suffix, len + 1);
     return (size_t)(at - start) + len;
 }
 
-size_t time_format_rfc3339(int64_t seconds, char *out) {
+size_t time_format_rfc3339(int64_t seconds, char *out)
+{
     return finish(out, put_rfc3339(out, seconds), "Z");
 }
 
-size_t time_format_rfc3339_us(int64_t us, char *out) {
+size_t time_format_rfc3339_us(int64_t us, char *out)
+{
     int64_t fraction = us % US_PER_S;
     if (fraction < 0)
         fraction += US_PER_S;
@@ -329,7 +354,8 @@ size_t time_format_rfc3339_us(int64_t us, char *out) {
     return finish(out, at, "Z");
 }
 
-size_t time_format_rfc1123(int64_t seconds, char *out) {
+size_t time_format_rfc1123(int64_t seconds, char *out)
+{
     static const char days[] = "SunMonTueWedThuFriSat";
     static const char months[] = "JanFebMarAprMayJunJulAugSepOctNovDec";
 

@@ -20,7 +20,8 @@ struct complaint {
     size_t size;
 };
 
-static bool __attribute__((format(printf, 2, 3))) refuse(const struct complaint *c, const char *format, ...) {
+static bool __attribute__((format(printf, 2, 3))) refuse(const struct complaint *c, const char *format, ...)
+{
     va_list args;
     va_start(args, format);
     vsnprintf(c->message, c->size, format, args);
@@ -28,12 +29,14 @@ static bool __attribute__((format(printf, 2, 3))) refuse(const struct complaint 
     return false;
 }
 
-static bool name_equals(const char *name, const char *text, size_t len) {
+static bool name_equals(const char *name, const char *text, size_t len)
+{
     return strlen(name) == len && strncasecmp(name, text, len) == 0;
 }
 
 static bool take_piece(const char *text, size_t len, struct piece *pieces, size_t count,
-                       const struct complaint *c) {
+                       const struct complaint *c)
+{
     const char *equals = memchr(text, '=', len);
     if (equals == NULL)
         return refuse(c, "a piece between semicolons is not Name=value");
@@ -50,7 +53,8 @@ static bool take_piece(const char *text, size_t len, struct piece *pieces, size_
     return true;
 }
 
-static bool split(const char *text, struct piece *pieces, size_t count, const struct complaint *c) {
+static bool split(const char *text, struct piece *pieces, size_t count, const struct complaint *c)
+{
     if (strnlen(text, TEXT_MAX + 1) > TEXT_MAX)
         return refuse(c, "longer than %d bytes", TEXT_MAX);
     while (*text != '\0') {
@@ -68,7 +72,8 @@ static bool split(const char *text, struct piece *pieces, size_t count, const st
     return true;
 }
 
-static bool copy_value(const struct piece *piece, char *out, size_t size, const struct complaint *c) {
+static bool copy_value(const struct piece *piece, char *out, size_t size, const struct complaint *c)
+{
     if (piece->len >= size)
         return refuse(c, "%s is longer than %zu bytes", piece->name, size - 1);
     memcpy(out, piece->value, piece->len);
@@ -77,7 +82,8 @@ static bool copy_value(const struct piece *piece, char *out, size_t size, const 
 }
 
 static bool decode_key(const struct piece *piece, unsigned char key[UPSTREAM_KEY_MAX], size_t *ret_len,
-                       const struct complaint *c) {
+                       const struct complaint *c)
+{
     long len = base64_decode(piece->value, piece->len, key, UPSTREAM_KEY_MAX);
     if (len <= 0)
         return refuse(c, "%s is not base64 of 1 to %d bytes", piece->name, UPSTREAM_KEY_MAX);
@@ -86,7 +92,8 @@ static bool decode_key(const struct piece *piece, unsigned char key[UPSTREAM_KEY
 }
 
 bool cosmos_connection_parse(const char *text, struct cosmos_account_settings *ret, char *message,
-                             size_t message_size) {
+                             size_t message_size)
+{
     const struct complaint c = {message, message_size};
     struct piece pieces[] = {{.name = "AccountEndpoint"}, {.name = "AccountKey"}};
     struct cosmos_account_settings account = {0};
@@ -105,7 +112,8 @@ bool cosmos_connection_parse(const char *text, struct cosmos_account_settings *r
 }
 
 /* name or name:port, as the host of a URL and the resource of a SAS token. */
-static bool hub_host_valid(const char *host) {
+static bool hub_host_valid(const char *host)
+{
     char url[512];
     char out[512];
     char wrong[128];
@@ -119,7 +127,8 @@ static bool hub_host_valid(const char *host) {
     return strchr(host, '/') == NULL && upstream_url_check(url, false, out, sizeof out, wrong, sizeof wrong);
 }
 
-static bool printable(const char *text) {
+static bool printable(const char *text)
+{
     for (; *text != '\0'; text++) {
         if (*text < 0x20 || *text > 0x7e)
             return false;
@@ -128,7 +137,8 @@ static bool printable(const char *text) {
 }
 
 bool iothub_connection_parse(const char *text, struct iothub_settings *ret, char *message,
-                             size_t message_size) {
+                             size_t message_size)
+{
     const struct complaint c = {message, message_size};
     struct piece pieces[] = {
         {.name = "HostName"}, {.name = "SharedAccessKeyName"}, {.name = "SharedAccessKey"}};
@@ -145,7 +155,8 @@ bool iothub_connection_parse(const char *text, struct iothub_settings *ret, char
     return good;
 }
 
-static int base64_value(char c) {
+static int base64_value(char c)
+{
     if (c >= 'A' && c <= 'Z')
         return c - 'A';
     if (c >= 'a' && c <= 'z')
@@ -157,7 +168,8 @@ static int base64_value(char c) {
 
 /* By hand, since EVP_DecodeBlock takes white space, ignores what the padding leaves over and writes past its
  * result. */
-long base64_decode(const char *text, size_t len, unsigned char *out, size_t out_size) {
+long base64_decode(const char *text, size_t len, unsigned char *out, size_t out_size)
+{
     size_t pad = 0;
     while (pad < 2 && pad < len && text[len - 1 - pad] == '=')
         pad++;

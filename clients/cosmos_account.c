@@ -35,7 +35,8 @@ struct cosmos_account {
 };
 
 static char *join_path(const char *database, const char *container, bool encode, const char *lead,
-                       const char *tail) {
+                       const char *tail)
+{
     struct buffer b = {0};
 
     buffer_append_text(&b, lead);
@@ -54,7 +55,8 @@ static char *join_path(const char *database, const char *container, bool encode,
 }
 
 int cosmos_account_new(const struct cosmos_options *options, struct flight_table *flights,
-                       struct cosmos_account **ret_account) {
+                       struct cosmos_account **ret_account)
+{
     struct cosmos_account *account = calloc(1, sizeof *account);
     if (account == NULL)
         return -ENOMEM;
@@ -85,7 +87,8 @@ int cosmos_account_new(const struct cosmos_options *options, struct flight_table
     return 0;
 }
 
-void cosmos_account_free(struct cosmos_account *account) {
+void cosmos_account_free(struct cosmos_account *account)
+{
     if (account == NULL)
         return;
     for (unsigned i = 0; i < REASONS_MAX; i++)
@@ -98,7 +101,8 @@ void cosmos_account_free(struct cosmos_account *account) {
     free(account);
 }
 
-struct cosmos_names cosmos_account_names(const struct cosmos_account *account) {
+struct cosmos_names cosmos_account_names(const struct cosmos_account *account)
+{
     return (struct cosmos_names){
         .settings = &account->settings,
         .container_path = account->container_path,
@@ -108,9 +112,10 @@ struct cosmos_names cosmos_account_names(const struct cosmos_account *account) {
     };
 }
 
-/* --- the view --------------------------------------------------------------------------------- */
+/* --- the view ---------------------------------------------------------------------------------- */
 
-void cosmos_account_view(struct cosmos_account *account, struct cosmos_view *view) {
+void cosmos_account_view(struct cosmos_account *account, struct cosmos_view *view)
+{
     if (atomic_load_explicit(&account->generation, memory_order_acquire) == view->generation)
         return;
     uv_mutex_lock(&account->lock);
@@ -119,19 +124,22 @@ void cosmos_account_view(struct cosmos_account *account, struct cosmos_view *vie
 }
 
 /* With the lock held, after a change. */
-static void publish(struct cosmos_account *account) {
+static void publish(struct cosmos_account *account)
+{
     account->view.generation++;
     atomic_store_explicit(&account->generation, account->view.generation, memory_order_release);
 }
 
-static struct cosmos_endpoint *find_endpoint(struct cosmos_view *view, const char *url) {
+static struct cosmos_endpoint *find_endpoint(struct cosmos_view *view, const char *url)
+{
     for (unsigned i = 0; i < view->endpoint_count; i++)
         if (strcmp(view->endpoints[i].url, url) == 0)
             return &view->endpoints[i];
     return NULL;
 }
 
-void cosmos_account_region_failed(struct cosmos_account *account, const char *url, uint64_t now_ms) {
+void cosmos_account_region_failed(struct cosmos_account *account, const char *url, uint64_t now_ms)
+{
     uv_mutex_lock(&account->lock);
     struct cosmos_endpoint *endpoint = find_endpoint(&account->view, url);
     if (endpoint != NULL) {
@@ -141,7 +149,8 @@ void cosmos_account_region_failed(struct cosmos_account *account, const char *ur
     uv_mutex_unlock(&account->lock);
 }
 
-void cosmos_account_writes_moved(struct cosmos_account *account) {
+void cosmos_account_writes_moved(struct cosmos_account *account)
+{
     uv_mutex_lock(&account->lock);
     if (!account->view.writes_moved) {
         account->view.writes_moved = true;
@@ -150,13 +159,15 @@ void cosmos_account_writes_moved(struct cosmos_account *account) {
     uv_mutex_unlock(&account->lock);
 }
 
-static bool available(const struct cosmos_endpoint *endpoint, uint64_t now_ms) {
+static bool available(const struct cosmos_endpoint *endpoint, uint64_t now_ms)
+{
     return now_ms >= endpoint->unavailable_until_ms;
 }
 
 /* The configured endpoint comes first: an account may advertise addresses that cannot be reached from here
  * (an emulator, a private link). Where every region is unavailable, the order is as if none was. */
-static unsigned read_endpoint(const struct cosmos_view *view, uint64_t now_ms) {
+static unsigned read_endpoint(const struct cosmos_view *view, uint64_t now_ms)
+{
     for (unsigned i = 0; i < view->endpoint_count; i++)
         if (view->endpoints[i].readable && available(&view->endpoints[i], now_ms))
             return i;
@@ -164,7 +175,8 @@ static unsigned read_endpoint(const struct cosmos_view *view, uint64_t now_ms) {
 }
 
 /* Writes have two names for one region: the configured endpoint, and what the account document calls it. */
-static unsigned write_endpoint(const struct cosmos_view *view, uint64_t now_ms) {
+static unsigned write_endpoint(const struct cosmos_view *view, uint64_t now_ms)
+{
     unsigned first = view->writes_moved ? view->write_region : 0;
     unsigned second = view->writes_moved ? 0 : view->write_region;
     bool use_second =
@@ -172,11 +184,13 @@ static unsigned write_endpoint(const struct cosmos_view *view, uint64_t now_ms) 
     return use_second ? second : first;
 }
 
-unsigned cosmos_view_endpoint(const struct cosmos_view *view, bool write, uint64_t now_ms) {
+unsigned cosmos_view_endpoint(const struct cosmos_view *view, bool write, uint64_t now_ms)
+{
     return write ? write_endpoint(view, now_ms) : read_endpoint(view, now_ms);
 }
 
-bool cosmos_view_another(const struct cosmos_view *view, bool write, const char *failed, uint64_t now_ms) {
+bool cosmos_view_another(const struct cosmos_view *view, bool write, const char *failed, uint64_t now_ms)
+{
     for (unsigned i = 0; i < view->endpoint_count; i++) {
         const struct cosmos_endpoint *endpoint = &view->endpoints[i];
         bool fits = write ? i == 0 || i == view->write_region : endpoint->readable;
@@ -186,12 +200,13 @@ bool cosmos_view_another(const struct cosmos_view *view, bool write, const char 
     return false;
 }
 
-/* --- the account document --------------------------------------------------------------------- */
+/* --- the account document ---------------------------------------------------------------------- */
 
 /* Adds one advertised location unless it cannot be used: not https (nor http where that is allowed), or one
  * too many. */
 static void add_location(const struct cosmos_account *account, struct cosmos_view *view, json_t *location,
-                         bool write) {
+                         bool write)
+{
     const char *advertised = json_string_value(json_object_get(location, "databaseAccountEndpoint"));
     char url[COSMOS_URL_SIZE], message[128];
 
@@ -215,7 +230,8 @@ static void add_location(const struct cosmos_account *account, struct cosmos_vie
 
 /* Rebuilds the regions from a document; what is known of an endpoint's availability stays known. */
 static void take_locations(const struct cosmos_account *account, struct cosmos_view *view, json_t *writable,
-                           json_t *readable) {
+                           json_t *readable)
+{
     const struct cosmos_view *before = &account->view;
     size_t i;
     json_t *location;
@@ -231,7 +247,8 @@ static void take_locations(const struct cosmos_account *account, struct cosmos_v
 }
 
 bool cosmos_account_take_document(struct cosmos_account *account, const char *text, size_t len,
-                                  uint64_t now_ms) {
+                                  uint64_t now_ms)
+{
     json_t *document = json_loadb(text, len, JSON_REJECT_DUPLICATES, NULL);
     json_t *writable = json_object_get(document, "writableLocations");
     json_t *readable = json_object_get(document, "readableLocations");
@@ -250,7 +267,8 @@ bool cosmos_account_take_document(struct cosmos_account *account, const char *te
     return ok;
 }
 
-bool cosmos_account_claim_refresh(struct cosmos_account *account, uint64_t now_ms) {
+bool cosmos_account_claim_refresh(struct cosmos_account *account, uint64_t now_ms)
+{
     uv_mutex_lock(&account->lock);
     uint64_t read = account->view.account_at_ms, tried = account->account_tried_ms;
     bool claimed = (read == 0 || now_ms - read >= COSMOS_ACCOUNT_AGE_MS) &&
@@ -261,10 +279,11 @@ bool cosmos_account_claim_refresh(struct cosmos_account *account, uint64_t now_m
     return claimed;
 }
 
-/* --- the container's definition --------------------------------------------------------------- */
+/* --- the container's definition ---------------------------------------------------------------- */
 
 /* With the lock held. Returns a text that lives as long as the account. */
-static const char *keep_reason(struct cosmos_account *account, const char *reason) {
+static const char *keep_reason(struct cosmos_account *account, const char *reason)
+{
     for (unsigned i = 0; i < REASONS_MAX; i++) {
         if (account->reasons[i] == NULL)
             account->reasons[i] = strdup(reason);
@@ -275,7 +294,8 @@ static const char *keep_reason(struct cosmos_account *account, const char *reaso
 }
 
 static void set_container(struct cosmos_account *account, enum cosmos_container_state state,
-                          const char *partition_key, const char *reason, uint64_t now_ms) {
+                          const char *partition_key, const char *reason, uint64_t now_ms)
+{
     uv_mutex_lock(&account->lock);
     struct cosmos_view *view = &account->view;
     view->container = state;
@@ -287,12 +307,14 @@ static void set_container(struct cosmos_account *account, enum cosmos_container_
 }
 
 /* "the container's partition key is /a, /b; .." in printable ASCII. */
-static void describe_paths(json_t *paths, const char *kind, char out[REASON_SIZE]) {
+static void describe_paths(json_t *paths, const char *kind, char out[REASON_SIZE])
+{
     struct buffer b = {0};
     size_t i;
     json_t *path;
 
-    json_array_foreach(paths, i, path) {
+    json_array_foreach(paths, i, path)
+    {
         const char *text = json_string_value(path);
         buffer_append_text(&b, i > 0 ? ", " : "");
         buffer_append_text(&b, text != NULL ? text : "?");
@@ -311,7 +333,8 @@ static void describe_paths(json_t *paths, const char *kind, char out[REASON_SIZE
 }
 
 bool cosmos_account_take_container(struct cosmos_account *account, const char *text, size_t len,
-                                   uint64_t now_ms) {
+                                   uint64_t now_ms)
+{
     json_t *definition = json_loadb(text, len, JSON_REJECT_DUPLICATES, NULL);
     if (!json_is_object(definition)) {
         json_decref(definition);
@@ -339,16 +362,19 @@ bool cosmos_account_take_container(struct cosmos_account *account, const char *t
     return true;
 }
 
-void cosmos_account_container_missing(struct cosmos_account *account, uint64_t now_ms) {
+void cosmos_account_container_missing(struct cosmos_account *account, uint64_t now_ms)
+{
     set_container(account, COSMOS_CONTAINER_MISSING, NULL, "the database or the container does not exist",
                   now_ms);
 }
 
-void cosmos_account_forget_container(struct cosmos_account *account) {
+void cosmos_account_forget_container(struct cosmos_account *account)
+{
     set_container(account, COSMOS_CONTAINER_UNKNOWN, NULL, NULL, 0);
 }
 
-int64_t cosmos_account_stamp(struct cosmos_account *account, int64_t now_us, size_t count) {
+int64_t cosmos_account_stamp(struct cosmos_account *account, int64_t now_us, size_t count)
+{
     int64_t last = atomic_load_explicit(&account->last_stamp, memory_order_relaxed);
     int64_t first;
 

@@ -30,7 +30,8 @@ static const struct {
 
 static void attempt_or_finish(struct cosmos_call *call);
 
-static unsigned number(const char *text, unsigned max) {
+static unsigned number(const char *text, unsigned max)
+{
     unsigned value = 0;
 
     if (text == NULL || *text == '\0')
@@ -44,7 +45,8 @@ static unsigned number(const char *text, unsigned max) {
 }
 
 /* A decimal number of request units; what is not one counts as nothing. */
-static double request_charge(const char *text) {
+static double request_charge(const char *text)
+{
     char *end;
 
     if (text == NULL || *text < '0' || *text > '9')
@@ -53,26 +55,30 @@ static double request_charge(const char *text) {
     return *end == '\0' && charge >= 0 && charge < 1e9 ? charge : 0;
 }
 
-static unsigned jitter(void) {
+static unsigned jitter(void)
+{
     unsigned value = 0;
     RAND_bytes((unsigned char *)&value, sizeof value);
     return value;
 }
 
-/* --- how a call ends -------------------------------------------------------------------------- */
+/* --- how a call ends --------------------------------------------------------------------------- */
 
-static void finish(struct cosmos_call *call, struct cosmos_answer *answer) {
+static void finish(struct cosmos_call *call, struct cosmos_answer *answer)
+{
     call->waiting = NULL;
     call->timer = NULL;
     call->done(call->ctx, answer);
 }
 
-static void finish_with(struct cosmos_call *call, enum upstream_status status, unsigned retry_after_s) {
+static void finish_with(struct cosmos_call *call, enum upstream_status status, unsigned retry_after_s)
+{
     struct cosmos_answer answer = {.status = status, .retry_after_s = retry_after_s};
     finish(call, &answer);
 }
 
-static enum upstream_status meaning(const struct retry_input *input, const struct retry_decision *decision) {
+static enum upstream_status meaning(const struct retry_input *input, const struct retry_decision *decision)
+{
     switch (input->outcome) {
     case HTTP_TIMED_OUT: return UPSTREAM_TIMEOUT;
     case HTTP_NO_MEMORY: return UPSTREAM_NO_MEMORY;
@@ -92,21 +98,24 @@ static enum upstream_status meaning(const struct retry_input *input, const struc
     return late && input->status < 500 ? UPSTREAM_TIMEOUT : UPSTREAM_UNAVAILABLE;
 }
 
-/* --- one attempt ------------------------------------------------------------------------------ */
+/* --- one attempt ------------------------------------------------------------------------------- */
 
-static void on_wait_over(void *ctx) {
+static void on_wait_over(void *ctx)
+{
     struct cosmos_call *call = ctx;
     call->timer = NULL;
     attempt_or_finish(call);
 }
 
-static void wait_and_attempt(struct cosmos_call *call, uint32_t wait_ms) {
+static void wait_and_attempt(struct cosmos_call *call, uint32_t wait_ms)
+{
     call->timer = cosmos_timer_start(call->store->loop, wait_ms, on_wait_over, call);
     if (call->timer == NULL)
         finish_with(call, UPSTREAM_NO_MEMORY, 0);
 }
 
-static void on_account(void *ctx, const struct flight_answer *answer) {
+static void on_account(void *ctx, const struct flight_answer *answer)
+{
     struct cosmos_call *call = ctx;
 
     call->waiting = NULL;
@@ -120,7 +129,8 @@ static void on_account(void *ctx, const struct flight_answer *answer) {
 }
 
 /* 403/3: the account document names the region that takes writes now. */
-static void on_refresh_due(void *ctx) {
+static void on_refresh_due(void *ctx)
+{
     struct cosmos_call *call = ctx;
 
     call->timer = NULL;
@@ -129,7 +139,8 @@ static void on_refresh_due(void *ctx) {
         finish_with(call, UPSTREAM_NO_MEMORY, 0);
 }
 
-static void refresh_and_attempt(struct cosmos_call *call, uint32_t wait_ms) {
+static void refresh_and_attempt(struct cosmos_call *call, uint32_t wait_ms)
+{
     if (wait_ms == 0) {
         on_refresh_due(call);
         return;
@@ -139,7 +150,8 @@ static void refresh_and_attempt(struct cosmos_call *call, uint32_t wait_ms) {
         finish_with(call, UPSTREAM_NO_MEMORY, 0);
 }
 
-static void count_attempt(struct cosmos_call *call, const struct http_answer *http) {
+static void count_attempt(struct cosmos_call *call, const struct http_answer *http)
+{
     struct metrics *metrics = call->store->metrics;
     double charge = http->outcome == HTTP_ANSWERED ? request_charge(http->request_charge) : 0;
 
@@ -152,7 +164,8 @@ static void count_attempt(struct cosmos_call *call, const struct http_answer *ht
 }
 
 /* What the answer says to the retry rules. */
-static struct retry_input judge(struct cosmos_call *call, const struct http_answer *http) {
+static struct retry_input judge(struct cosmos_call *call, const struct http_answer *http)
+{
     struct cosmos_verdict verdict = {.status = http->status, .retry_after_ms = -1};
 
     if (http->outcome == HTTP_ANSWERED) {
@@ -174,14 +187,16 @@ static struct retry_input judge(struct cosmos_call *call, const struct http_answ
     };
 }
 
-static void mark_region(struct cosmos_call *call, const struct retry_input *input) {
+static void mark_region(struct cosmos_call *call, const struct retry_input *input)
+{
     if (input->outcome == HTTP_TIMED_OUT && call->attempt_ms < ATTEMPT_MIN_MS)
         return;
     cosmos_account_region_failed(call->store->account, call->endpoint, input->now_ms);
     call->endpoint[0] = '\0'; /* the next attempt chooses anew */
 }
 
-static void on_http(void *ctx, struct http_answer *http) {
+static void on_http(void *ctx, struct http_answer *http)
+{
     struct cosmos_call *call = ctx;
     struct cosmos_store *store = call->store;
 
@@ -224,7 +239,8 @@ static void on_http(void *ctx, struct http_answer *http) {
 
 /* The time that this attempt may take: where another region could still be asked, a third of what is left, so
  * that a region which hangs leaves time for the next. */
-static uint64_t attempt_time(struct cosmos_call *call, uint64_t now_ms) {
+static uint64_t attempt_time(struct cosmos_call *call, uint64_t now_ms)
+{
     uint64_t left = call->request.deadline_ms - now_ms;
     bool last_try = call->retries.failures >= 2;
     bool another =
@@ -234,7 +250,8 @@ static uint64_t attempt_time(struct cosmos_call *call, uint64_t now_ms) {
 }
 
 /* Starts an attempt. Returns 0, -ETIMEDOUT, -EBUSY or -ENOMEM. */
-static int attempt(struct cosmos_call *call) {
+static int attempt(struct cosmos_call *call)
+{
     struct cosmos_store *store = call->store;
     const struct cosmos_request *request = &call->request;
     char url[URL_SIZE], authorization[COSMOS_AUTHORIZATION_SIZE + 16], date[48];
@@ -279,7 +296,8 @@ static int attempt(struct cosmos_call *call) {
 }
 
 /* An attempt after the first: what keeps it from starting ends the call. */
-static void attempt_or_finish(struct cosmos_call *call) {
+static void attempt_or_finish(struct cosmos_call *call)
+{
     int r = attempt(call);
 
     if (r == -EBUSY)
@@ -289,7 +307,8 @@ static void attempt_or_finish(struct cosmos_call *call) {
 }
 
 int cosmos_call_start(struct cosmos_call *call, struct cosmos_store *store,
-                      const struct cosmos_request *request, cosmos_call_cb *done, void *ctx) {
+                      const struct cosmos_request *request, cosmos_call_cb *done, void *ctx)
+{
     call->store = store;
     call->request = *request;
     call->done = done;
@@ -301,7 +320,8 @@ int cosmos_call_start(struct cosmos_call *call, struct cosmos_store *store,
     return attempt(call);
 }
 
-void cosmos_call_cancel(struct cosmos_call *call) {
+void cosmos_call_cancel(struct cosmos_call *call)
+{
     operation_cancel(call->waiting);
     cosmos_timer_stop(call->timer);
     call->waiting = NULL;

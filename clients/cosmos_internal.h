@@ -21,7 +21,7 @@
 #define COSMOS_RECHECK_MS       (10 * 1000) /* least time between two reads of what is missing or of no use */
 #define COSMOS_CONTINUATION_MAX (12 * 1024) /* bytes of a continuation that is taken or handed on */
 
-/* --- cosmos_account.c ------------------------------------------------------------------------- */
+/* --- cosmos_account.c -------------------------------------------------------------------------- */
 
 struct cosmos_endpoint {
     char url[COSMOS_URL_SIZE]; /* without a trailing slash */
@@ -85,7 +85,7 @@ int64_t cosmos_account_stamp(struct cosmos_account *account, int64_t now_us, siz
 unsigned cosmos_view_endpoint(const struct cosmos_view *view, bool write, uint64_t now_ms);
 bool cosmos_view_another(const struct cosmos_view *view, bool write, const char *failed, uint64_t now_ms);
 
-/* --- cosmos_store.c, cosmos_shared.c ---------------------------------------------------------- */
+/* --- cosmos_store.c, cosmos_shared.c ----------------------------------------------------------- */
 
 /* One shared read that was started on this worker and is under way. */
 struct cosmos_shared_read;
@@ -124,7 +124,7 @@ typedef void cosmos_timer_cb(void *ctx);
 struct cosmos_timer *cosmos_timer_start(uv_loop_t *loop, uint64_t wait_ms, cosmos_timer_cb *fire, void *ctx);
 void cosmos_timer_stop(struct cosmos_timer *timer); /* accepts NULL */
 
-/* --- cosmos_call.c ---------------------------------------------------------------------------- */
+/* --- cosmos_call.c ----------------------------------------------------------------------------- */
 
 #define COSMOS_CALL_HEADERS_MAX 11
 
@@ -159,7 +159,8 @@ typedef void cosmos_call_cb(void *ctx, struct cosmos_answer *answer);
 
 /* No item is ever asked for by name, so a 404 is about the container; but for 404/1002, which is about a
  * replica. */
-static inline bool cosmos_says_no_container(const struct cosmos_answer *answer) {
+static inline bool cosmos_says_no_container(const struct cosmos_answer *answer)
+{
     return answer->http_status == 404 && answer->substatus != 1002;
 }
 
@@ -185,7 +186,7 @@ int cosmos_call_start(struct cosmos_call *call, struct cosmos_store *store,
                       const struct cosmos_request *request, cosmos_call_cb *done, void *ctx);
 void cosmos_call_cancel(struct cosmos_call *call); /* also where nothing is under way */
 
-/* --- the common life of a store's requests (cosmos_op.c) -------------------------------------- */
+/* --- the common life of a store's requests (cosmos_op.c) --------------------------------------- */
 
 struct cosmos_op;
 
@@ -222,7 +223,7 @@ void cosmos_op_call(struct cosmos_op *op, const struct cosmos_request *request, 
 void cosmos_op_end(struct cosmos_op *op, enum upstream_status status);
 void cosmos_op_end_answer(struct cosmos_op *op, const struct cosmos_answer *answer);
 
-/* --- queries (cosmos_read.c) ------------------------------------------------------------------ */
+/* --- queries (cosmos_read.c) ------------------------------------------------------------------- */
 
 #define COSMOS_ANSWER_MAX (8 * 1024 * 1024) /* of one answer; the service ends a page at 4 MB */
 #define COSMOS_DEPTH_MAX  160               /* of an answer; the service takes items 128 deep */
@@ -245,7 +246,7 @@ int cosmos_query_request(const struct cosmos_store *store, struct cosmos_query_h
 /* Whether a continuation may go into a header and be handed on: printable ASCII, bounded. */
 bool cosmos_continuation_valid(const char *continuation);
 
-/* --- cosmos_read.c, cosmos_latest.c, cosmos_write.c ------------------------------------------- */
+/* --- cosmos_read.c, cosmos_latest.c, cosmos_write.c -------------------------------------------- */
 
 struct operation *cosmos_read_range(struct telemetry_store *store, const struct telemetry_range *range,
                                     telemetry_page_cb *done, void *ctx);

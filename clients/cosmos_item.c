@@ -6,7 +6,8 @@
 #include <string.h>
 
 int cosmos_item_append(struct buffer *out, const char *device_id, const struct reading *reading,
-                       const char *random_id, int64_t processed_us, int64_t ttl_s) {
+                       const char *random_id, int64_t processed_us, int64_t ttl_s)
+{
     const char *id = reading->id != NULL ? reading->id : random_id;
     size_t device_id_len = strlen(device_id);
     char processed[TIME_RFC3339_SIZE];

@@ -39,7 +39,8 @@ struct latest_op {
 
 static void on_page(void *ctx, struct cosmos_answer *answer);
 
-static void ask(struct latest_op *latest) {
+static void ask(struct latest_op *latest)
+{
     struct cosmos_request request;
 
     latest->asked = latest->pages == 0 ? FIRST_ITEMS : MORE_ITEMS;
@@ -51,7 +52,8 @@ static void ask(struct latest_op *latest) {
 }
 
 /* Our processedAt has one width, so that bytes compare as times. Whoever has none is older. */
-static bool stored_later(struct json_slice processed_at, const struct buffer *than) {
+static bool stored_later(struct json_slice processed_at, const struct buffer *than)
+{
     if (json_kind(processed_at) != JSON_STRING)
         return false;
     size_t shorter = processed_at.len < than->len ? processed_at.len : than->len;
@@ -59,7 +61,8 @@ static bool stored_later(struct json_slice processed_at, const struct buffer *th
     return order > 0 || (order == 0 && processed_at.len > than->len);
 }
 
-static void look_at(struct latest_op *latest, struct json_slice item) {
+static void look_at(struct latest_op *latest, struct json_slice item)
+{
     struct json_slice data = json_member(item, "data");
     struct json_slice processed_at = json_member(item, "processedAt");
     int64_t timestamp;
@@ -82,7 +85,8 @@ static void look_at(struct latest_op *latest, struct json_slice item) {
 }
 
 /* Whether a further page could hold a reading that was stored later than the best one. */
-static bool more_needed(struct latest_op *latest, const struct cosmos_page *page) {
+static bool more_needed(struct latest_op *latest, const struct cosmos_page *page)
+{
     if (latest->continuation == NULL || latest->second_over)
         return false;
     if (page->count == 0)
@@ -90,7 +94,8 @@ static bool more_needed(struct latest_op *latest, const struct cosmos_page *page
     return ++latest->pages < PAGES_MAX;
 }
 
-static void on_page(void *ctx, struct cosmos_answer *answer) {
+static void on_page(void *ctx, struct cosmos_answer *answer)
+{
     struct latest_op *latest = ctx;
     struct http_answer *http = answer->http;
     struct cosmos_page page;
@@ -122,7 +127,8 @@ static void on_page(void *ctx, struct cosmos_answer *answer) {
         cosmos_op_end(&latest->op, UPSTREAM_OK);
 }
 
-static void latest_go(struct cosmos_op *op) {
+static void latest_go(struct cosmos_op *op)
+{
     struct latest_op *latest = (struct latest_op *)op;
 
     if (cosmos_query_latest(&latest->body, op->store->view.partition_key, latest->device_id) != 0)
@@ -131,7 +137,8 @@ static void latest_go(struct cosmos_op *op) {
         ask(latest);
 }
 
-static void latest_end(struct cosmos_op *op) {
+static void latest_end(struct cosmos_op *op)
+{
     struct latest_op *latest = (struct latest_op *)op;
     bool found = op->result.status == UPSTREAM_OK && latest->found;
 
@@ -139,7 +146,8 @@ static void latest_end(struct cosmos_op *op) {
                  found ? latest->timestamp : 0);
 }
 
-static void latest_release(struct cosmos_op *op) {
+static void latest_release(struct cosmos_op *op)
+{
     struct latest_op *latest = (struct latest_op *)op;
 
     buffer_free(&latest->body);
@@ -154,7 +162,8 @@ static const struct cosmos_op_kind latest_kind = {
     .go = latest_go, .end = latest_end, .release = latest_release};
 
 struct operation *cosmos_latest(struct telemetry_store *store, const char *device_id, uint64_t deadline_ms,
-                                telemetry_latest_cb *done, void *ctx) {
+                                telemetry_latest_cb *done, void *ctx)
+{
     struct latest_op *latest = calloc(1, sizeof *latest);
     if (latest == NULL)
         return NULL;

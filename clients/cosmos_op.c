@@ -9,7 +9,7 @@ enum {
     JOIN_AGAIN_MS = 50, /* with less time left, another read of the definition is not worth starting */
 };
 
-/* --- timers ----------------------------------------------------------------------------------- */
+/* --- timers ------------------------------------------------------------------------------------ */
 
 /* Of its own memory: libuv holds on to a handle until its close callback, its owner may be gone by then. */
 struct cosmos_timer {
@@ -18,11 +18,13 @@ struct cosmos_timer {
     void *ctx;
 };
 
-static void on_timer_closed(uv_handle_t *handle) {
+static void on_timer_closed(uv_handle_t *handle)
+{
     free(handle->data);
 }
 
-static void on_timer(uv_timer_t *handle) {
+static void on_timer(uv_timer_t *handle)
+{
     struct cosmos_timer *timer = handle->data;
     cosmos_timer_cb *fire = timer->fire;
     void *ctx = timer->ctx;
@@ -31,7 +33,8 @@ static void on_timer(uv_timer_t *handle) {
     fire(ctx);
 }
 
-struct cosmos_timer *cosmos_timer_start(uv_loop_t *loop, uint64_t wait_ms, cosmos_timer_cb *fire, void *ctx) {
+struct cosmos_timer *cosmos_timer_start(uv_loop_t *loop, uint64_t wait_ms, cosmos_timer_cb *fire, void *ctx)
+{
     struct cosmos_timer *timer = malloc(sizeof *timer);
     if (timer == NULL)
         return NULL;
@@ -44,14 +47,16 @@ struct cosmos_timer *cosmos_timer_start(uv_loop_t *loop, uint64_t wait_ms, cosmo
     return timer;
 }
 
-void cosmos_timer_stop(struct cosmos_timer *timer) {
+void cosmos_timer_stop(struct cosmos_timer *timer)
+{
     if (timer != NULL)
         uv_close((uv_handle_t *)&timer->handle, on_timer_closed);
 }
 
-/* --- the end of an op ------------------------------------------------------------------------- */
+/* --- the end of an op -------------------------------------------------------------------------- */
 
-static void stop_all(struct cosmos_op *op) {
+static void stop_all(struct cosmos_op *op)
+{
     cosmos_timer_stop(op->timer);
     operation_cancel(op->flight);
     cosmos_call_cancel(&op->call);
@@ -59,14 +64,16 @@ static void stop_all(struct cosmos_op *op) {
     op->flight = NULL;
 }
 
-static void cancel(struct operation *operation) {
+static void cancel(struct operation *operation)
+{
     struct cosmos_op *op = (struct cosmos_op *)operation;
 
     stop_all(op);
     op->kind->release(op);
 }
 
-static void conclude(struct cosmos_op *op) {
+static void conclude(struct cosmos_op *op)
+{
     struct cosmos_store *store = op->store;
     struct upstream_result *result = &op->result;
 
@@ -83,14 +90,16 @@ static void conclude(struct cosmos_op *op) {
     op->kind->release(op);
 }
 
-static void on_deferred_end(void *ctx) {
+static void on_deferred_end(void *ctx)
+{
     struct cosmos_op *op = ctx;
 
     op->timer = NULL;
     conclude(op);
 }
 
-void cosmos_op_end(struct cosmos_op *op, enum upstream_status status) {
+void cosmos_op_end(struct cosmos_op *op, enum upstream_status status)
+{
     op->result.status = status;
     if (!op->starting) {
         conclude(op);
@@ -101,18 +110,21 @@ void cosmos_op_end(struct cosmos_op *op, enum upstream_status status) {
     op->stillborn = op->timer == NULL;
 }
 
-void cosmos_op_end_answer(struct cosmos_op *op, const struct cosmos_answer *answer) {
+void cosmos_op_end_answer(struct cosmos_op *op, const struct cosmos_answer *answer)
+{
     if (cosmos_says_no_container(answer))
         cosmos_account_forget_container(op->store->account);
     op->result.retry_after_s = answer->retry_after_s;
     cosmos_op_end(op, answer->status);
 }
 
-static enum upstream_status status_of(int error) {
+static enum upstream_status status_of(int error)
+{
     return error == EBUSY ? UPSTREAM_OVERLOADED : error == ETIMEDOUT ? UPSTREAM_TIMEOUT : UPSTREAM_NO_MEMORY;
 }
 
-void cosmos_op_call(struct cosmos_op *op, const struct cosmos_request *request, cosmos_call_cb *done) {
+void cosmos_op_call(struct cosmos_op *op, const struct cosmos_request *request, cosmos_call_cb *done)
+{
     struct cosmos_request with_deadline = *request;
 
     with_deadline.deadline_ms = op->deadline_ms;
@@ -121,11 +133,12 @@ void cosmos_op_call(struct cosmos_op *op, const struct cosmos_request *request, 
         cosmos_op_end(op, status_of(-r));
 }
 
-/* --- its beginning ---------------------------------------------------------------------------- */
+/* --- its beginning ----------------------------------------------------------------------------- */
 
 static void join_container(struct cosmos_op *op);
 
-static void go_or_end(struct cosmos_op *op) {
+static void go_or_end(struct cosmos_op *op)
+{
     const struct cosmos_view *view = &op->store->view;
 
     if (view->container == COSMOS_CONTAINER_GOOD) {
@@ -136,7 +149,8 @@ static void go_or_end(struct cosmos_op *op) {
     cosmos_op_end(op, UPSTREAM_UNAVAILABLE);
 }
 
-static void on_container(void *ctx, const struct flight_answer *answer) {
+static void on_container(void *ctx, const struct flight_answer *answer)
+{
     struct cosmos_op *op = ctx;
 
     op->flight = NULL;
@@ -154,14 +168,16 @@ static void on_container(void *ctx, const struct flight_answer *answer) {
     }
 }
 
-static void on_deadline(void *ctx) {
+static void on_deadline(void *ctx)
+{
     struct cosmos_op *op = ctx;
 
     op->timer = NULL;
     cosmos_op_end(op, UPSTREAM_TIMEOUT);
 }
 
-static void join_container(struct cosmos_op *op) {
+static void join_container(struct cosmos_op *op)
+{
     struct cosmos_store *store = op->store;
     uint64_t now_ms = clock_monotonic_ms();
     uint64_t left = op->deadline_ms > now_ms ? op->deadline_ms - now_ms : 0;
@@ -179,7 +195,8 @@ static void join_container(struct cosmos_op *op) {
     }
 }
 
-static void enter(struct cosmos_op *op) {
+static void enter(struct cosmos_op *op)
+{
     const struct cosmos_view *view = &op->store->view;
 
     cosmos_account_view(op->store->account, &op->store->view);
@@ -194,7 +211,8 @@ static void enter(struct cosmos_op *op) {
 
 struct operation *cosmos_op_begin(struct cosmos_op *op, const struct cosmos_op_kind *kind,
                                   struct cosmos_store *store, uint64_t deadline_ms,
-                                  enum upstream_status refused) {
+                                  enum upstream_status refused)
+{
     op->operation.cancel = cancel;
     op->kind = kind;
     op->store = store;

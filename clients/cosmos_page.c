@@ -19,7 +19,7 @@ struct scan {
     struct cosmos_page page;
 };
 
-/* --- names and values ----------------------------------------------------------------------------------- */
+/* --- names and values -------------------------------------------------------------------------- */
 
 /* Whether the raw inside of a string is `name`, be it written with escapes. */
 static inline bool is_name(const char *inside, size_t len, const char *name, size_t name_len)
@@ -54,7 +54,7 @@ static inline const char *scan_separator(const char *p, const char *end, char cl
     return *p == ',' ? json_scan_gap(p + 1) : NULL;
 }
 
-/* --- elements ------------------------------------------------------------------------------------------- */
+/* --- elements ---------------------------------------------------------------------------------- */
 
 /* The element at p, to after its '}'. */
 static inline const char *scan_element(struct scan *scan, const char *p)
@@ -132,7 +132,7 @@ static const char *scan_documents(struct scan *scan, const char *p)
     return p;
 }
 
-/* --- the page ------------------------------------------------------------------------------------------- */
+/* --- the page ---------------------------------------------------------------------------------- */
 
 /* The value at p of the page's member `name`. */
 static const char *scan_page_member(struct scan *scan, const char *name, size_t name_len, const char *p)

@@ -8,24 +8,28 @@
  * so that no name from a container's definition ever becomes query text. */
 static const char *const partition_keys[] = {"deviceId", "partitionKey"};
 
-static const char *known_partition_key(const char *partition_key) {
+static const char *known_partition_key(const char *partition_key)
+{
     for (size_t i = 0; i < sizeof partition_keys / sizeof partition_keys[0]; i++)
         if (strcmp(partition_key, partition_keys[i]) == 0)
             return partition_keys[i];
     return NULL;
 }
 
-static void append_text_parameter(struct buffer *out, const char *name, const char *value) {
+static void append_text_parameter(struct buffer *out, const char *name, const char *value)
+{
     buffer_printf(out, "{\"name\":\"%s\",\"value\":", name);
     buffer_append_json_string(out, value, strlen(value));
     buffer_append_char(out, '}');
 }
 
-static int finish(const struct buffer *out) {
+static int finish(const struct buffer *out)
+{
     return out->failed ? -ENOMEM : 0;
 }
 
-int cosmos_query_range(struct buffer *out, const char *partition_key, const struct telemetry_range *range) {
+int cosmos_query_range(struct buffer *out, const char *partition_key, const struct telemetry_range *range)
+{
     const char *key = known_partition_key(partition_key);
 
     if (key == NULL)
@@ -42,7 +46,8 @@ int cosmos_query_range(struct buffer *out, const char *partition_key, const stru
     return finish(out);
 }
 
-int cosmos_query_latest(struct buffer *out, const char *partition_key, const char *device_id) {
+int cosmos_query_latest(struct buffer *out, const char *partition_key, const char *device_id)
+{
     const char *key = known_partition_key(partition_key);
 
     if (key == NULL)

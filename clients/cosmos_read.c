@@ -13,9 +13,10 @@ enum {
     RANGE_MAX = 64 * 1024 * 1024, /* bytes of one request's readings */
 };
 
-/* --- a query's request ------------------------------------------------------------------------ */
+/* --- a query's request ------------------------------------------------------------------------- */
 
-int cosmos_partition_key_header(char *out, size_t size, const char *device_id) {
+int cosmos_partition_key_header(char *out, size_t size, const char *device_id)
+{
     struct buffer b = {0};
 
     buffer_append_json_string(&b, device_id, strlen(device_id));
@@ -29,7 +30,8 @@ int cosmos_partition_key_header(char *out, size_t size, const char *device_id) {
 
 int cosmos_query_request(const struct cosmos_store *store, struct cosmos_query_headers *headers,
                          const char *device_id, unsigned max_items, const char *continuation,
-                         const struct buffer *body, size_t headroom, struct cosmos_request *ret_request) {
+                         const struct buffer *body, size_t headroom, struct cosmos_request *ret_request)
+{
     if (cosmos_partition_key_header(headers->partition_key, sizeof headers->partition_key, device_id) != 0)
         return -ENOMEM;
     snprintf(headers->max_items, sizeof headers->max_items, "x-ms-max-item-count: %u", max_items);
@@ -65,7 +67,8 @@ int cosmos_query_request(const struct cosmos_store *store, struct cosmos_query_h
     return 0;
 }
 
-bool cosmos_continuation_valid(const char *continuation) {
+bool cosmos_continuation_valid(const char *continuation)
+{
     size_t len = 0;
 
     for (; continuation[len] != '\0'; len++)
@@ -74,7 +77,7 @@ bool cosmos_continuation_valid(const char *continuation) {
     return len > 0;
 }
 
-/* --- a range ---------------------------------------------------------------------------------- */
+/* --- a range ----------------------------------------------------------------------------------- */
 
 struct range_op {
     struct cosmos_op op;
@@ -98,7 +101,8 @@ struct range_op {
 
 static void on_page(void *ctx, struct cosmos_answer *answer);
 
-static void ask(struct range_op *range) {
+static void ask(struct range_op *range)
+{
     struct cosmos_request request;
 
     if (range->pages++ == PAGES_MAX) {
@@ -116,7 +120,8 @@ static void ask(struct range_op *range) {
 /* Adds the scanned array of an answer. The first page with readings is taken over as it is, buffer and all.
  */
 static enum upstream_status add_page(struct range_op *range, struct http_answer *http,
-                                     const struct cosmos_page *page) {
+                                     const struct cosmos_page *page)
+{
     struct telemetry_page *all = &range->page;
 
     if (all->count == 0) {
@@ -144,7 +149,8 @@ static enum upstream_status add_page(struct range_op *range, struct http_answer 
 }
 
 /* Takes over the answer's continuation, if it is one that can be followed. */
-static enum upstream_status take_continuation(struct range_op *range, const char *continuation) {
+static enum upstream_status take_continuation(struct range_op *range, const char *continuation)
+{
     if (continuation != NULL && !cosmos_continuation_valid(continuation))
         return UPSTREAM_UNAVAILABLE;
     free(range->continuation);
@@ -154,7 +160,8 @@ static enum upstream_status take_continuation(struct range_op *range, const char
 
 /* The position after the last reading is only handed out when something remains there; the service gives one
  * whenever the page was full. */
-static void on_probed(struct range_op *range, const struct cosmos_page *page) {
+static void on_probed(struct range_op *range, const struct cosmos_page *page)
+{
     if (page->count > 0) {
         cosmos_op_end(&range->op, UPSTREAM_OK);
     } else if (range->continuation != NULL) {
@@ -166,7 +173,8 @@ static void on_probed(struct range_op *range, const struct cosmos_page *page) {
     }
 }
 
-static void on_more(struct range_op *range) {
+static void on_more(struct range_op *range)
+{
     if (range->continuation == NULL) {
         cosmos_op_end(&range->op, UPSTREAM_OK);
         return;
@@ -182,7 +190,8 @@ static void on_more(struct range_op *range) {
     ask(range);
 }
 
-static void on_page(void *ctx, struct cosmos_answer *answer) {
+static void on_page(void *ctx, struct cosmos_answer *answer)
+{
     struct range_op *range = ctx;
     struct http_answer *http = answer->http;
     struct cosmos_page page;
@@ -212,7 +221,8 @@ static void on_page(void *ctx, struct cosmos_answer *answer) {
         on_more(range);
 }
 
-static void range_go(struct cosmos_op *op) {
+static void range_go(struct cosmos_op *op)
+{
     struct range_op *range = (struct range_op *)op;
 
     if (cosmos_query_range(&range->body, op->store->view.partition_key, &range->range) != 0)
@@ -221,7 +231,8 @@ static void range_go(struct cosmos_op *op) {
         ask(range);
 }
 
-static void range_end(struct cosmos_op *op) {
+static void range_end(struct cosmos_op *op)
+{
     struct range_op *range = (struct range_op *)op;
     bool ok = op->result.status == UPSTREAM_OK;
 
@@ -229,7 +240,8 @@ static void range_end(struct cosmos_op *op) {
     range->done(range->ctx, &op->result, ok ? &range->page : NULL);
 }
 
-static void range_release(struct cosmos_op *op) {
+static void range_release(struct cosmos_op *op)
+{
     struct range_op *range = (struct range_op *)op;
 
     buffer_free(&range->body);
@@ -243,7 +255,8 @@ static void range_release(struct cosmos_op *op) {
 static const struct cosmos_op_kind range_kind = {.go = range_go, .end = range_end, .release = range_release};
 
 struct operation *cosmos_read_range(struct telemetry_store *store, const struct telemetry_range *wanted,
-                                    telemetry_page_cb *done, void *ctx) {
+                                    telemetry_page_cb *done, void *ctx)
+{
     bool refused = wanted->position != NULL && !cosmos_continuation_valid(wanted->position);
     struct range_op *range = calloc(1, sizeof *range);
     if (range == NULL)

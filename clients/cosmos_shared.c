@@ -25,7 +25,8 @@ struct start {
     int error;
 };
 
-static void land(struct cosmos_shared_read *read, const struct upstream_result *result) {
+static void land(struct cosmos_shared_read *read, const struct upstream_result *result)
+{
     struct flight *flight = read->flight;
 
     /* Forgotten first: whoever hears of the landing may start the next one. */
@@ -34,11 +35,13 @@ static void land(struct cosmos_shared_read *read, const struct upstream_result *
     flight_land(flight, result, NULL, 0, NULL);
 }
 
-static struct upstream_result result_of(const struct cosmos_answer *answer) {
+static struct upstream_result result_of(const struct cosmos_answer *answer)
+{
     return (struct upstream_result){.status = answer->status, .retry_after_s = answer->retry_after_s};
 }
 
-static void on_account(void *ctx, struct cosmos_answer *answer) {
+static void on_account(void *ctx, struct cosmos_answer *answer)
+{
     struct cosmos_shared_read *read = ctx;
     struct upstream_result result = result_of(answer);
     const struct http_answer *http = answer->http;
@@ -50,7 +53,8 @@ static void on_account(void *ctx, struct cosmos_answer *answer) {
     land(read, &result);
 }
 
-static void on_container(void *ctx, struct cosmos_answer *answer) {
+static void on_container(void *ctx, struct cosmos_answer *answer)
+{
     struct cosmos_shared_read *read = ctx;
     struct cosmos_account *account = read->store->account;
     struct upstream_result result = result_of(answer);
@@ -68,7 +72,8 @@ static void on_container(void *ctx, struct cosmos_answer *answer) {
 }
 
 static bool start_read(struct start *start, struct flight *flight, struct cosmos_shared_read **slot,
-                       const struct cosmos_request *request, cosmos_call_cb *done) {
+                       const struct cosmos_request *request, cosmos_call_cb *done)
+{
     struct cosmos_shared_read *read = calloc(1, sizeof *read);
     if (read == NULL) {
         start->error = -ENOMEM;
@@ -86,7 +91,8 @@ static bool start_read(struct start *start, struct flight *flight, struct cosmos
     return true;
 }
 
-static bool start_account(void *ctx, struct flight *flight, const char *key) {
+static bool start_account(void *ctx, struct flight *flight, const char *key)
+{
     struct start *start = ctx;
     struct cosmos_request request = {
         .operation = "account",
@@ -100,7 +106,8 @@ static bool start_account(void *ctx, struct flight *flight, const char *key) {
     return start_read(start, flight, &start->store->account_read, &request, on_account);
 }
 
-static bool start_container(void *ctx, struct flight *flight, const char *key) {
+static bool start_container(void *ctx, struct flight *flight, const char *key)
+{
     struct start *start = ctx;
     struct cosmos_request request = {
         .operation = "container",
@@ -115,7 +122,8 @@ static bool start_container(void *ctx, struct flight *flight, const char *key) {
 }
 
 static struct operation *join(struct cosmos_store *store, const char *key, flight_start_fn *start_fn,
-                              uint64_t deadline_ms, flight_cb *done, void *ctx) {
+                              uint64_t deadline_ms, flight_cb *done, void *ctx)
+{
     struct start start = {.store = store, .deadline_ms = deadline_ms};
     struct operation *op =
         flight_join(store->names.flights, store->mailbox, key, 0, start_fn, &start, done, ctx);
@@ -126,18 +134,21 @@ static struct operation *join(struct cosmos_store *store, const char *key, fligh
 }
 
 struct operation *cosmos_join_account(struct cosmos_store *store, uint64_t deadline_ms, flight_cb *done,
-                                      void *ctx) {
+                                      void *ctx)
+{
     return join(store, "cosmos:account", start_account, deadline_ms, done, ctx);
 }
 
 struct operation *cosmos_join_container(struct cosmos_store *store, uint64_t deadline_ms, flight_cb *done,
-                                        void *ctx) {
+                                        void *ctx)
+{
     return join(store, "cosmos:container", start_container, deadline_ms, done, ctx);
 }
 
 static void on_refreshed(void *ctx, const struct flight_answer *answer) {}
 
-void cosmos_refresh_account(struct cosmos_store *store) {
+void cosmos_refresh_account(struct cosmos_store *store)
+{
     uint64_t now_ms = clock_monotonic_ms(), read_ms = store->view.account_at_ms;
 
     if ((read_ms != 0 && now_ms - read_ms < COSMOS_ACCOUNT_AGE_MS) ||
@@ -149,7 +160,8 @@ void cosmos_refresh_account(struct cosmos_store *store) {
         operation_cancel(cosmos_join_account(store, now_ms + BACKGROUND_MS, on_refreshed, NULL));
 }
 
-void cosmos_shared_reads_end(struct cosmos_store *store) {
+void cosmos_shared_reads_end(struct cosmos_store *store)
+{
     struct cosmos_shared_read *reads[] = {store->account_read, store->container_read};
 
     for (unsigned i = 0; i < sizeof reads / sizeof reads[0]; i++) {

@@ -35,7 +35,8 @@ struct cosmos_signer {
     struct cosmos_signature unkept;
 };
 
-int cosmos_signer_new(const unsigned char *key, size_t key_len, struct cosmos_signer **ret_signer) {
+int cosmos_signer_new(const unsigned char *key, size_t key_len, struct cosmos_signer **ret_signer)
+{
     char digest[] = "SHA256";
     OSSL_PARAM params[] = {OSSL_PARAM_construct_utf8_string(OSSL_MAC_PARAM_DIGEST, digest, 0),
                            OSSL_PARAM_construct_end()};
@@ -55,7 +56,8 @@ int cosmos_signer_new(const unsigned char *key, size_t key_len, struct cosmos_si
     return 0;
 }
 
-void cosmos_signer_free(struct cosmos_signer *signer) {
+void cosmos_signer_free(struct cosmos_signer *signer)
+{
     if (signer == NULL)
         return;
     EVP_MAC_CTX_free(signer->context); /* clears the key */
@@ -64,7 +66,8 @@ void cosmos_signer_free(struct cosmos_signer *signer) {
     free(signer);
 }
 
-static bool update_lower(EVP_MAC_CTX *context, const char *text) {
+static bool update_lower(EVP_MAC_CTX *context, const char *text)
+{
     for (; *text != '\0'; text++) {
         unsigned char c = (unsigned char)tolower((unsigned char)*text);
         if (EVP_MAC_update(context, &c, 1) != 1)
@@ -74,7 +77,8 @@ static bool update_lower(EVP_MAC_CTX *context, const char *text) {
 }
 
 static bool hmac(EVP_MAC_CTX *context, const char *verb, const char *type, const char *link, const char *date,
-                 unsigned char out[SHA256_SIZE]) {
+                 unsigned char out[SHA256_SIZE])
+{
     size_t len = 0;
 
     return EVP_MAC_init(context, NULL, 0, NULL) == 1 && update_lower(context, verb) &&
@@ -88,7 +92,8 @@ static bool hmac(EVP_MAC_CTX *context, const char *verb, const char *type, const
 }
 
 /* Writes the token percent-encoded; of base64's alphabet only + / = need it. */
-static void write_authorization(const unsigned char mac[SHA256_SIZE], char out[COSMOS_AUTHORIZATION_SIZE]) {
+static void write_authorization(const unsigned char mac[SHA256_SIZE], char out[COSMOS_AUTHORIZATION_SIZE])
+{
     static const char prefix[] = "type%3Dmaster%26ver%3D1.0%26sig%3D";
     unsigned char base64[(SHA256_SIZE + 2) / 3 * 4 + 1];
     _Static_assert(sizeof prefix + 3 * sizeof base64 <= COSMOS_AUTHORIZATION_SIZE, "the token must fit");
@@ -109,7 +114,8 @@ static void write_authorization(const unsigned char mac[SHA256_SIZE], char out[C
 }
 
 /* The entry of this kind, a free or older one for a new kind; NULL when it cannot be kept. */
-static struct kept *find(struct cosmos_signer *signer, const char *verb, const char *type, const char *link) {
+static struct kept *find(struct cosmos_signer *signer, const char *verb, const char *type, const char *link)
+{
     size_t verb_len = strlen(verb), type_len = strlen(type), link_len = strlen(link);
 
     for (unsigned i = 0; i < KEPT_COUNT; i++) {
@@ -130,7 +136,8 @@ static struct kept *find(struct cosmos_signer *signer, const char *verb, const c
 
 const struct cosmos_signature *cosmos_sign(struct cosmos_signer *signer, const char *verb,
                                            const char *resource_type, const char *resource_link,
-                                           int64_t now_s) {
+                                           int64_t now_s)
+{
     unsigned char mac[SHA256_SIZE];
     struct kept *kept = find(signer, verb, resource_type, resource_link);
 

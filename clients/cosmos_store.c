@@ -2,7 +2,7 @@
 
 #include <stdlib.h>
 
-/* --- check ------------------------------------------------------------------------------------ */
+/* --- check ------------------------------------------------------------------------------------- */
 
 struct check {
     struct cosmos_op op;
@@ -20,11 +20,13 @@ static const char *const reasons[] = {
     [UPSTREAM_NO_MEMORY] = "out of memory",
 };
 
-static void check_go(struct cosmos_op *op) {
+static void check_go(struct cosmos_op *op)
+{
     cosmos_op_end(op, UPSTREAM_OK);
 }
 
-static void check_end(struct cosmos_op *op) {
+static void check_end(struct cosmos_op *op)
+{
     struct check *check = (struct check *)op;
     enum upstream_status status = op->result.status;
     const char *reason = op->reason;
@@ -34,7 +36,8 @@ static void check_end(struct cosmos_op *op) {
     check->done(check->ctx, &op->result, reason);
 }
 
-static void check_release(struct cosmos_op *op) {
+static void check_release(struct cosmos_op *op)
+{
     free(op);
 }
 
@@ -42,7 +45,8 @@ static const struct cosmos_op_kind check_kind = {
     .recheck = true, .go = check_go, .end = check_end, .release = check_release};
 
 static struct operation *check(struct telemetry_store *base, uint64_t deadline_ms, telemetry_check_cb *done,
-                               void *ctx) {
+                               void *ctx)
+{
     struct check *check = calloc(1, sizeof *check);
     if (check == NULL)
         return NULL;
@@ -51,9 +55,10 @@ static struct operation *check(struct telemetry_store *base, uint64_t deadline_m
     return cosmos_op_begin(&check->op, &check_kind, (struct cosmos_store *)base, deadline_ms, UPSTREAM_OK);
 }
 
-/* --- the store -------------------------------------------------------------------------------- */
+/* --- the store --------------------------------------------------------------------------------- */
 
-static void store_free(struct telemetry_store *base) {
+static void store_free(struct telemetry_store *base)
+{
     struct cosmos_store *store = (struct cosmos_store *)base;
 
     if (store == NULL)
@@ -73,7 +78,8 @@ static const struct telemetry_store_ops ops = {
 };
 
 struct telemetry_store *cosmos_store_new(struct cosmos_account *account, struct http_client *http,
-                                         struct mailbox *mailbox, uv_loop_t *loop, struct metrics *metrics) {
+                                         struct mailbox *mailbox, uv_loop_t *loop, struct metrics *metrics)
+{
     struct cosmos_store *store = calloc(1, sizeof *store);
     if (store == NULL)
         return NULL;

@@ -40,9 +40,10 @@ struct write_op {
     int64_t at;
 };
 
-/* --- the request ------------------------------------------------------------------------------ */
+/* --- the request ------------------------------------------------------------------------------- */
 
-static bool random_id(char out[RANDOM_ID_SIZE]) {
+static bool random_id(char out[RANDOM_ID_SIZE])
+{
     static const char hex[] = "0123456789abcdef";
     unsigned char bytes[(RANDOM_ID_SIZE - 1) / 2];
 
@@ -56,12 +57,14 @@ static bool random_id(char out[RANDOM_ID_SIZE]) {
     return true;
 }
 
-static int append_item(struct write_op *write, size_t i, const char *random) {
+static int append_item(struct write_op *write, size_t i, const char *random)
+{
     return cosmos_item_append(&write->body, write->device_id, &write->readings[i], random,
                               write->first_stamp + (int64_t)i, write->ttl_s);
 }
 
-static int append_operation(struct write_op *write, size_t i, const char *random) {
+static int append_operation(struct write_op *write, size_t i, const char *random)
+{
     const char *id = write->readings[i].id != NULL ? write->readings[i].id : random;
     struct buffer key = {0};
 
@@ -87,7 +90,8 @@ static int append_operation(struct write_op *write, size_t i, const char *random
 }
 
 /* The end of the batch that begins at write->stored. */
-static size_t batch_end(const struct write_op *write) {
+static size_t batch_end(const struct write_op *write)
+{
     size_t bytes = 0, i = write->stored;
 
     for (; i < write->count && i - write->stored < BATCH_OPERATIONS; i++) {
@@ -100,7 +104,8 @@ static size_t batch_end(const struct write_op *write) {
 }
 
 /* A batch may not name an item twice; what counts is the last. */
-static bool superseded(const struct write_op *write, size_t i) {
+static bool superseded(const struct write_op *write, size_t i)
+{
     if (write->readings[i].id == NULL)
         return false;
     for (size_t later = i + 1; later < write->batch_end; later++)
@@ -110,7 +115,8 @@ static bool superseded(const struct write_op *write, size_t i) {
     return false;
 }
 
-static int build_batch(struct write_op *write) {
+static int build_batch(struct write_op *write)
+{
     char random[RANDOM_ID_SIZE];
 
     write->batch_end = batch_end(write);
@@ -131,24 +137,28 @@ static int build_batch(struct write_op *write) {
     return write->body.failed ? -ENOMEM : 0;
 }
 
-/* --- the answer ------------------------------------------------------------------------------- */
+/* --- the answer -------------------------------------------------------------------------------- */
 
-static struct json_slice answer_text(const struct http_answer *http) {
+static struct json_slice answer_text(const struct http_answer *http)
+{
     return json_root(http->body.data + http->body_start, http->body_len);
 }
 
-static bool answer_valid(const struct http_answer *http) {
+static bool answer_valid(const struct http_answer *http)
+{
     return json_valid(http->body.data + http->body_start, http->body_len, COSMOS_DEPTH_MAX);
 }
 
-static unsigned small_number(struct json_slice value) {
+static unsigned small_number(struct json_slice value)
+{
     int64_t n;
     return json_int64(value, &n) && n >= 0 && n < 1000000 ? (unsigned)n : 0;
 }
 
 /* A batch is stored when every operation says so. Else the operation that is to blame decides, as if its
  * status was the answer's; the others only say that it failed. */
-static void judge_batch(void *ctx, const struct http_answer *http, struct cosmos_verdict *verdict) {
+static void judge_batch(void *ctx, const struct http_answer *http, struct cosmos_verdict *verdict)
+{
     struct write_op *write = ctx;
     unsigned results = 0;
     struct json_slice culprit = {0};
@@ -182,7 +192,8 @@ static void judge_batch(void *ctx, const struct http_answer *http, struct cosmos
 
 /* Whether the answer of an upsert is the service's: it sends the item back. Anybody between us can say 200.
  */
-static bool upsert_trusted(const struct http_answer *http) {
+static bool upsert_trusted(const struct http_answer *http)
+{
     if (http->body_len == 0)
         return http->status == 201;
     return (http->status == 200 || http->status == 201) && answer_valid(http) &&
@@ -190,7 +201,8 @@ static bool upsert_trusted(const struct http_answer *http) {
 }
 
 /* The second in which the last reading was stored, as the service says it; else by our own clock. */
-static int64_t stored_at(const struct write_op *write, const struct http_answer *http) {
+static int64_t stored_at(const struct write_op *write, const struct http_answer *http)
+{
     int64_t at;
 
     if (!answer_valid(http))
@@ -204,11 +216,12 @@ static int64_t stored_at(const struct write_op *write, const struct http_answer 
     return json_int64(json_member(item, "_ts"), &at) && at > 0 ? at : clock_wall_s();
 }
 
-/* --- the op ----------------------------------------------------------------------------------- */
+/* --- the op ------------------------------------------------------------------------------------ */
 
 static void write_next(struct write_op *write);
 
-static void on_written(void *ctx, struct cosmos_answer *answer) {
+static void on_written(void *ctx, struct cosmos_answer *answer)
+{
     struct write_op *write = ctx;
 
     if (answer->status != UPSTREAM_OK) {
@@ -228,7 +241,8 @@ static void on_written(void *ctx, struct cosmos_answer *answer) {
     cosmos_op_end(&write->op, UPSTREAM_OK);
 }
 
-static void write_next(struct write_op *write) {
+static void write_next(struct write_op *write)
+{
     const struct cosmos_store *store = write->op.store;
 
     if (build_batch(write) != 0) {
@@ -254,19 +268,22 @@ static void write_next(struct write_op *write) {
     cosmos_op_call(&write->op, &request, on_written);
 }
 
-static void write_go(struct cosmos_op *op) {
+static void write_go(struct cosmos_op *op)
+{
     struct write_op *write = (struct write_op *)op;
 
     write->first_stamp = cosmos_account_stamp(op->store->account, clock_wall_us(), write->count);
     write_next(write);
 }
 
-static void write_end(struct cosmos_op *op) {
+static void write_end(struct cosmos_op *op)
+{
     struct write_op *write = (struct write_op *)op;
     write->done(write->ctx, &op->result, write->stored, write->at);
 }
 
-static void write_release(struct cosmos_op *op) {
+static void write_release(struct cosmos_op *op)
+{
     struct write_op *write = (struct write_op *)op;
 
     buffer_free(&write->body);
@@ -277,7 +294,8 @@ static void write_release(struct cosmos_op *op) {
 static const struct cosmos_op_kind write_kind = {.go = write_go, .end = write_end, .release = write_release};
 
 struct operation *cosmos_write(struct telemetry_store *store, const struct telemetry_write *wanted,
-                               telemetry_stored_cb *done, void *ctx) {
+                               telemetry_stored_cb *done, void *ctx)
+{
     struct write_op *write = calloc(1, sizeof *write);
     if (write == NULL)
         return NULL;

@@ -4,7 +4,8 @@
 
 #include <string.h>
 
-static void append_value(struct buffer *out, const char *name, struct json_slice value) {
+static void append_value(struct buffer *out, const char *name, struct json_slice value)
+{
     buffer_append_text(out, name);
     if (value.text == NULL)
         buffer_append_text(out, "null");
@@ -12,7 +13,8 @@ static void append_value(struct buffer *out, const char *name, struct json_slice
         buffer_append(out, value.text, value.len);
 }
 
-void status_text_append(struct buffer *out, const struct device_status *status) {
+void status_text_append(struct buffer *out, const struct device_status *status)
+{
     buffer_append_text(out, "{\"deviceId\":");
     buffer_append_json_string(out, status->device_id, strlen(status->device_id));
     append_value(out, ",\"status\":", status->status);
@@ -23,7 +25,8 @@ void status_text_append(struct buffer *out, const struct device_status *status) 
     buffer_append_text(out, status->enabled ? ",\"enabled\":true}" : ",\"enabled\":false}");
 }
 
-bool status_text_from_twin(struct buffer *out, struct json_slice twin) {
+bool status_text_from_twin(struct buffer *out, struct json_slice twin)
+{
     char device_id[DEVICE_ID_MAX + 1];
     char connection_state[64]; /* "Connected" and "Disconnected" are all that is documented */
 

@@ -38,7 +38,8 @@ static const struct {
     {RETRY_IOTHUB, 408, ANY, RULE_FAILURE},
 };
 
-static enum rule rule_of(const struct retry_input *input) {
+static enum rule rule_of(const struct retry_input *input)
+{
     switch (input->outcome) {
     case HTTP_REFUSED:
     case HTTP_BROKEN:
@@ -56,12 +57,14 @@ static enum rule rule_of(const struct retry_input *input) {
 }
 
 /* base * 2^n, at most limit. */
-static uint32_t backoff(uint32_t base, unsigned n, uint32_t limit) {
+static uint32_t backoff(uint32_t base, unsigned n, uint32_t limit)
+{
     return n >= 16 || base << n > limit ? limit : base << n;
 }
 
 /* A header's wait is taken as it is; without one the waits grow. */
-static uint32_t throttle_wait(const struct retry_state *state, const struct retry_input *input) {
+static uint32_t throttle_wait(const struct retry_state *state, const struct retry_input *input)
+{
     if (input->retry_after_ms >= 0)
         return input->retry_after_ms > RETRY_AFTER_MAX ? RETRY_AFTER_MAX : (uint32_t)input->retry_after_ms;
     if (input->service == RETRY_IOTHUB)
@@ -69,20 +72,23 @@ static uint32_t throttle_wait(const struct retry_state *state, const struct retr
     return backoff(100, state->throttles - 1, 5000) + input->jitter % 50;
 }
 
-static uint32_t failure_wait(const struct retry_state *state, const struct retry_input *input) {
+static uint32_t failure_wait(const struct retry_state *state, const struct retry_input *input)
+{
     uint32_t wait = backoff(100, state->failures - 1, 1000) + input->jitter % 50;
     if (input->outcome == HTTP_ANSWERED && input->retry_after_ms > wait)
         wait = input->retry_after_ms > RETRY_AFTER_MAX ? RETRY_AFTER_MAX : (uint32_t)input->retry_after_ms;
     return wait;
 }
 
-static struct retry_decision after(uint32_t wait_ms, bool allowed) {
+static struct retry_decision after(uint32_t wait_ms, bool allowed)
+{
     return (struct retry_decision){.action = allowed ? RETRY_AFTER : RETRY_GIVE_UP, .wait_ms = wait_ms};
 }
 
 /* A failure that another region may not have. */
 static struct retry_decision elsewhere(const struct retry_state *state, const struct retry_input *input,
-                                       unsigned retries_here) {
+                                       unsigned retries_here)
+{
     struct retry_decision decision = {.region_failed = true};
     if (input->another_region && state->failures <= FAILURE_RETRIES) {
         decision.action = RETRY_OTHER_REGION;
@@ -94,7 +100,8 @@ static struct retry_decision elsewhere(const struct retry_state *state, const st
 }
 
 static struct retry_decision decide(struct retry_state *state, const struct retry_input *input,
-                                    enum rule rule) {
+                                    enum rule rule)
+{
     switch (rule) {
     case RULE_THROTTLED:
         state->throttles++;
@@ -127,7 +134,8 @@ static struct retry_decision decide(struct retry_state *state, const struct retr
     return (struct retry_decision){.action = RETRY_NO};
 }
 
-struct retry_decision retry_decide(struct retry_state *state, const struct retry_input *input) {
+struct retry_decision retry_decide(struct retry_state *state, const struct retry_input *input)
+{
     state->attempts++;
     enum rule rule = rule_of(input);
     struct retry_decision decision = decide(state, input, rule);
@@ -144,7 +152,8 @@ struct retry_decision retry_decide(struct retry_state *state, const struct retry
 
 /* A decimal number of units of `scale` milliseconds; digits after the point round up. -1 for anything else.
  */
-static int64_t decimal_ms(const char *text, int64_t scale) {
+static int64_t decimal_ms(const char *text, int64_t scale)
+{
     if (*text < '0' || *text > '9')
         return -1;
     int64_t value = 0;
@@ -166,7 +175,8 @@ static int64_t decimal_ms(const char *text, int64_t scale) {
 }
 
 /* IMF-fixdate of RFC 9110, 5.6.7, the only form that senders may write. */
-static int64_t date_ms(const char *text, int64_t now_s) {
+static int64_t date_ms(const char *text, int64_t now_s)
+{
     struct tm tm = {0};
     const char *end = strptime(text, "%a, %d %b %Y %H:%M:%S GMT", &tm);
     if (end == NULL || *end != '\0')
@@ -177,7 +187,8 @@ static int64_t date_ms(const char *text, int64_t now_s) {
     return wait_s > RETRY_AFTER_MAX / 1000 ? RETRY_AFTER_MAX : wait_s * 1000;
 }
 
-int64_t retry_after_from_headers(const char *retry_after_ms, const char *retry_after, int64_t now_s) {
+int64_t retry_after_from_headers(const char *retry_after_ms, const char *retry_after, int64_t now_s)
+{
     int64_t wait = retry_after_ms != NULL ? decimal_ms(retry_after_ms, 1) : -1;
     if (wait < 0 && retry_after != NULL)
         wait = decimal_ms(retry_after, 1000);

@@ -24,7 +24,7 @@ static int refuse(const char *path, int r, const char *reason, char *message, si
     return r;
 }
 
-/* --- open ---------------------------------------------------------------------------------------------- */
+/* --- open -------------------------------------------------------------------------------------- */
 
 /* Opens the file and locks it for this process. The descriptor is closed after SQLite's own, as closing any
  * descriptor of a file drops the POSIX locks that the process holds on it. */
@@ -156,7 +156,7 @@ void sqlite_db_close(struct sqlite_db *db)
     free(db);
 }
 
-/* --- blocking calls ------------------------------------------------------------------------------------ */
+/* --- blocking calls ---------------------------------------------------------------------------- */
 
 int sqlite_db_backfill(struct sqlite_db *db, const char *device_id, const char *data, size_t data_len,
                        int64_t at, int64_t ttl_s)

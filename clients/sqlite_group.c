@@ -47,7 +47,7 @@ static const char *const statement_sql[STATEMENT_COUNT] = {
     [PROBE] = "PRAGMA user_version=1", /* writes a page without changing anything */
 };
 
-/* --- statements ---------------------------------------------------------------------------------------- */
+/* --- statements -------------------------------------------------------------------------------- */
 
 /* Runs a statement that answers no row, with what is bound to it. */
 int sqlite_group_step(struct sqlite_group *group, enum sqlite_statement which)
@@ -78,7 +78,7 @@ static int find_first_expiry(struct sqlite_group *group)
     return rc;
 }
 
-/* --- one transaction ----------------------------------------------------------------------------------- */
+/* --- one transaction --------------------------------------------------------------------------- */
 
 static int sweep(struct sqlite_group *group, int64_t now, size_t rows)
 {
@@ -199,7 +199,7 @@ uint64_t sqlite_group_run(struct sqlite_group *group, struct sqlite_write *first
     return clock_monotonic_us() - started;
 }
 
-/* --- upkeep -------------------------------------------------------------------------------------------- */
+/* --- upkeep ------------------------------------------------------------------------------------ */
 
 static int on_log_growth(void *ctx, sqlite3 *connection, const char *schema, int pages)
 {
@@ -247,7 +247,7 @@ bool sqlite_group_idle(struct sqlite_group *group)
     return false;
 }
 
-/* --- life ---------------------------------------------------------------------------------------------- */
+/* --- life -------------------------------------------------------------------------------------- */
 
 int sqlite_group_new(struct sqlite_db *db, sqlite3 *connection, struct sqlite_group **ret_group)
 {

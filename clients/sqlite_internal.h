@@ -47,7 +47,7 @@ struct sqlite_db {
 /* The result that an SQLite result code means. */
 enum upstream_status sqlite_db_status(int rc);
 
-/* --- sqlite_schema.c ----------------------------------------------------------------------------------- */
+/* --- sqlite_schema.c --------------------------------------------------------------------------- */
 
 /* Opens a connection with our settings; for the writer's, journal and synchronous are left to
  * sqlite_schema_open(). Return SQLite result codes; *ret is untouched on failure. */
@@ -64,7 +64,7 @@ const char *sqlite_schema_foreign(int fd, const char *path);
  * with a reason (no file name, one line) in `reason`. */
 int sqlite_schema_open(const struct sqlite_db *db, sqlite3 *connection, char *reason, size_t size);
 
-/* --- sqlite_reader.c ----------------------------------------------------------------------------------- */
+/* --- sqlite_reader.c --------------------------------------------------------------------------- */
 
 enum sqlite_query {
     QUERY_ASCENDING,
@@ -110,7 +110,7 @@ struct sqlite_read {
 struct operation *sqlite_read_start(struct sqlite_read *read, struct sqlite_db *db, uv_loop_t *loop,
                                     uint64_t deadline_ms);
 
-/* --- sqlite_writer.c ----------------------------------------------------------------------------------- */
+/* --- sqlite_writer.c --------------------------------------------------------------------------- */
 
 enum sqlite_write_kind { WRITE_READINGS, WRITE_BACKFILL, WRITE_NOTE, WRITE_PATCH, WRITE_CHECK };
 
@@ -179,7 +179,7 @@ struct operation *sqlite_writer_submit(struct sqlite_writer *writer, struct sqli
 void sqlite_writer_queue(struct sqlite_writer *writer, struct sqlite_write *write);
 int sqlite_writer_wait(struct sqlite_writer *writer);
 
-/* --- sqlite_group.c ------------------------------------------------------------------------------------ */
+/* --- sqlite_group.c ---------------------------------------------------------------------------- */
 
 enum sqlite_statement {
     BEGIN,
@@ -257,7 +257,7 @@ int sqlite_group_step(struct sqlite_group *group, enum sqlite_statement which);
  * they are. */
 int sqlite_group_integers(struct sqlite_group *group, enum sqlite_statement which, int count, int64_t *ret);
 
-/* --- sqlite_apply.c ------------------------------------------------------------------------------------ */
+/* --- sqlite_apply.c ---------------------------------------------------------------------------- */
 
 /* Forgets what a transaction before left behind. */
 void sqlite_apply_begin(struct sqlite_group *group);
@@ -268,7 +268,7 @@ int sqlite_apply(struct sqlite_group *group, struct sqlite_write *write, int64_t
  * for. Returns an SQLite result code. */
 int sqlite_apply_end(struct sqlite_group *group);
 
-/* --- the gate ------------------------------------------------------------------------------------------ */
+/* --- the gate ---------------------------------------------------------------------------------- */
 
 static inline void sqlite_gate_read_lock(struct sqlite_gate *gate)
 {

@@ -36,7 +36,7 @@ enum upstream_status sqlite_db_status(int rc)
     }
 }
 
-/* --- connections --------------------------------------------------------------------------------------- */
+/* --- connections ------------------------------------------------------------------------------- */
 
 static void reader_close(struct sqlite_reader *reader)
 {
@@ -105,7 +105,7 @@ void sqlite_reader_close_all(struct sqlite_db *db)
     }
 }
 
-/* --- reads --------------------------------------------------------------------------------------------- */
+/* --- reads ------------------------------------------------------------------------------------- */
 
 static bool past_deadline(const struct sqlite_read *read)
 {

@@ -45,7 +45,7 @@ struct list_read {
     struct buffer next;
 };
 
-/* --- the status object of a row: id, last_at, heartbeat, text ------------------------------------------ */
+/* --- the status object of a row: id, last_at, heartbeat, text ---------------------------------- */
 
 static int append_status(struct buffer *out, sqlite3_stmt *row, int64_t now)
 {
@@ -81,7 +81,7 @@ static int append_status(struct buffer *out, sqlite3_stmt *row, int64_t now)
     return out->failed ? SQLITE_NOMEM : SQLITE_OK;
 }
 
-/* --- status -------------------------------------------------------------------------------------------- */
+/* --- status ------------------------------------------------------------------------------------ */
 
 static int run_status(struct sqlite_read *read, struct sqlite_reader *reader)
 {
@@ -126,7 +126,7 @@ static struct operation *registry_status(struct device_registry *base, const cha
     return sqlite_read_start(&status->read, registry->db, registry->loop, deadline_ms);
 }
 
-/* --- list ---------------------------------------------------------------------------------------------- */
+/* --- list -------------------------------------------------------------------------------------- */
 
 /* A position is the percent-encoded id of the last device of a page: exactly as percent_encode() writes it.
  */
@@ -228,7 +228,7 @@ static struct operation *registry_list(struct device_registry *base, unsigned li
     return sqlite_read_start(&list->read, registry->db, registry->loop, deadline_ms);
 }
 
-/* --- writes -------------------------------------------------------------------------------------------- */
+/* --- writes ------------------------------------------------------------------------------------ */
 
 static void answer_check(struct sqlite_write *write)
 {

@@ -48,7 +48,7 @@ struct latest_read {
     char device_id[];
 };
 
-/* --- numbers and positions ----------------------------------------------------------------------------- */
+/* --- numbers and positions --------------------------------------------------------------------- */
 
 /* Writes a number and returns its length; out has room for 20 characters. */
 static size_t put_integer(char *out, int64_t value)
@@ -114,7 +114,7 @@ static bool take_position(const char *text, int64_t *ret_ts, int64_t *ret_seq)
     return true;
 }
 
-/* --- a page -------------------------------------------------------------------------------------------- */
+/* --- a page ------------------------------------------------------------------------------------ */
 
 static void append_row(struct buffer *text, const void *data, size_t len, int64_t ts)
 {
@@ -249,7 +249,7 @@ static struct operation *store_read_range(struct telemetry_store *base, const st
     return sqlite_read_start(&range->read, store->db, store->loop, request->deadline_ms);
 }
 
-/* --- latest -------------------------------------------------------------------------------------------- */
+/* --- latest ------------------------------------------------------------------------------------ */
 
 static int run_latest(struct sqlite_read *read, struct sqlite_reader *reader)
 {
@@ -300,7 +300,7 @@ static struct operation *store_latest(struct telemetry_store *base, const char *
     return sqlite_read_start(&latest->read, store->db, store->loop, deadline_ms);
 }
 
-/* --- write, check -------------------------------------------------------------------------------------- */
+/* --- write, check ------------------------------------------------------------------------------ */
 
 static void answer_write(struct sqlite_write *write)
 {

@@ -49,7 +49,7 @@ struct sqlite_writer {
     int silent_error; /* of writes without a callback, until somebody asks */
 };
 
-/* --- a write ------------------------------------------------------------------------------------------- */
+/* --- a write ----------------------------------------------------------------------------------- */
 
 static char *keep(char **at, const void *text, size_t len)
 {
@@ -124,7 +124,7 @@ static void write_cancel(struct operation *op)
     uv_mutex_unlock(&writer->lock);
 }
 
-/* --- the queue, under the lock ------------------------------------------------------------------------- */
+/* --- the queue, under the lock ----------------------------------------------------------------- */
 
 static struct load *load_of(struct sqlite_writer *writer, const struct sqlite_write *write)
 {
@@ -223,7 +223,7 @@ int sqlite_writer_wait(struct sqlite_writer *writer)
     return r;
 }
 
-/* --- the thread ---------------------------------------------------------------------------------------- */
+/* --- the thread -------------------------------------------------------------------------------- */
 
 /* Waits on `work` until `wanted` writes are queued, at most until `until_us`. Returns false when the time is
  * up. */
@@ -336,7 +336,7 @@ static void writer_main(void *ctx)
     uv_mutex_unlock(&writer->lock);
 }
 
-/* --- life ---------------------------------------------------------------------------------------------- */
+/* --- life -------------------------------------------------------------------------------------- */
 
 int sqlite_writer_new(struct sqlite_db *db, sqlite3 *connection, struct sqlite_writer **ret_writer)
 {

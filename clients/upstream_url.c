@@ -5,12 +5,14 @@
 #include <string.h>
 #include <strings.h>
 
-static bool is_alnum(char c) {
+static bool is_alnum(char c)
+{
     return (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z');
 }
 
 /* Copies a run of bytes as text; false where it does not fit. */
-static bool copy(const char *text, size_t len, char *out, size_t out_size) {
+static bool copy(const char *text, size_t len, char *out, size_t out_size)
+{
     if (len >= out_size)
         return false;
     memcpy(out, text, len);
@@ -18,17 +20,20 @@ static bool copy(const char *text, size_t len, char *out, size_t out_size) {
     return true;
 }
 
-static bool is_ipv4(const char *text, size_t len, struct in_addr *ret) {
+static bool is_ipv4(const char *text, size_t len, struct in_addr *ret)
+{
     char address[INET_ADDRSTRLEN];
     return copy(text, len, address, sizeof address) && inet_pton(AF_INET, address, ret) == 1;
 }
 
-static bool is_ipv6(const char *text, size_t len, struct in6_addr *ret) {
+static bool is_ipv6(const char *text, size_t len, struct in6_addr *ret)
+{
     char address[INET6_ADDRSTRLEN];
     return copy(text, len, address, sizeof address) && inet_pton(AF_INET6, address, ret) == 1;
 }
 
-bool host_name_valid(const char *text, size_t len) {
+bool host_name_valid(const char *text, size_t len)
+{
     struct in_addr address;
     bool numeric = true;
     size_t label = 0;
@@ -64,7 +69,8 @@ struct authority {
     size_t port_len;
 };
 
-static bool split_authority(const char *text, size_t len, struct authority *ret) {
+static bool split_authority(const char *text, size_t len, struct authority *ret)
+{
     struct authority a = {0};
     const char *end = text + len;
     const char *rest;
@@ -93,12 +99,14 @@ static bool split_authority(const char *text, size_t len, struct authority *ret)
     return true;
 }
 
-static bool host_valid(const struct authority *a) {
+static bool host_valid(const struct authority *a)
+{
     struct in6_addr address;
     return a->bracketed ? is_ipv6(a->host, a->host_len, &address) : host_name_valid(a->host, a->host_len);
 }
 
-static bool port_valid(const char *text, size_t len) {
+static bool port_valid(const char *text, size_t len)
+{
     unsigned port = 0;
     if (len == 0 || len > 5)
         return false;
@@ -110,7 +118,8 @@ static bool port_valid(const char *text, size_t len) {
     return port >= 1 && port <= 65535;
 }
 
-static bool is_loopback(const struct authority *a) {
+static bool is_loopback(const struct authority *a)
+{
     static const char name[] = "localhost";
     struct in_addr ipv4;
     struct in6_addr ipv6;
@@ -123,7 +132,8 @@ static bool is_loopback(const struct authority *a) {
 }
 
 /* Returns what is wrong, or NULL. */
-static const char *check(const char *rest, size_t len, bool http, bool allow_http) {
+static const char *check(const char *rest, size_t len, bool http, bool allow_http)
+{
     struct authority a;
 
     if (memchr(rest, '@', len) != NULL)
@@ -142,7 +152,8 @@ static const char *check(const char *rest, size_t len, bool http, bool allow_htt
 }
 
 bool upstream_url_check(const char *url, bool allow_http, char *out, size_t out_size, char *message,
-                        size_t message_size) {
+                        size_t message_size)
+{
     bool http = strncasecmp(url, "http://", 7) == 0;
     const char *wrong;
 

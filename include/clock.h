@@ -18,7 +18,8 @@ struct clock {
     void *ctx;
 };
 
-static inline int64_t clock_now(const struct clock *clock) {
+static inline int64_t clock_now(const struct clock *clock)
+{
     return clock->wall_s != 0 ? clock->wall_s(clock->ctx) : clock_wall_s();
 }
 

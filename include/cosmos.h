@@ -33,13 +33,13 @@ int cosmos_account_new(const struct cosmos_options *options, struct flight_table
                        struct cosmos_account **ret_account);
 void cosmos_account_free(struct cosmos_account *account); /* clears the key; accepts NULL */
 
-/* metrics: the worker's counters (upstream durations, retries, request units), or NULL. Returns NULL when out of memory.
- * Free the store before the http client, the mailbox and the flights; its timers close with the loop's next turn. */
+/* metrics: the worker's counters (upstream durations, retries, request units), or NULL. Returns NULL when out
+ * of memory. Free the store before the http client, the mailbox and the flights; its timers close with the
+ * loop's next turn. */
 struct telemetry_store *cosmos_store_new(struct cosmos_account *account, struct http_client *http,
                                          struct mailbox *mailbox, uv_loop_t *loop, struct metrics *metrics);
 
-/* --- pure parts, for tests
- * -------------------------------------------------------------------------------------- */
+/* --- pure parts, for tests --------------------------------------------------------------------- */
 
 /* {"query":"SELECT ..","parameters":[..]} for a range of one partition; partition_key "deviceId" or
  * "partitionKey". */

@@ -14,8 +14,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* --- checking (base/json_check.c)
- * ------------------------------------------------------------------------------- */
+/* --- checking (base/json_check.c) -------------------------------------------------------------- */
 
 enum { JSON_DEPTH_MAX = 1024 }; /* the most that any max_depth can ask for: more is taken as this */
 
@@ -45,8 +44,7 @@ enum json_fault json_check(const char *text, size_t len, unsigned max_depth, boo
  * value. */
 bool json_valid(const char *text, size_t len, unsigned max_depth);
 
-/* --- slices of a text that was checked (base/json_slice.c)
- * ------------------------------------------------------ */
+/* --- slices of a text that was checked (base/json_slice.c) ------------------------------------- */
 
 /* A value inside a checked text: its bytes without white space around them. */
 struct json_slice {
@@ -100,8 +98,7 @@ bool json_int64(struct json_slice value, int64_t *ret);
 
 unsigned json_depth(struct json_slice value); /* a scalar is 0 */
 
-/* --- merge patch (base/json_merge.c)
- * ---------------------------------------------------------------------------- */
+/* --- merge patch (base/json_merge.c) ----------------------------------------------------------- */
 
 /* RFC 7396 over checked texts (unique names): appends the merge of patch into target. target {NULL,0} stands
  * for an absent one. Values keep their bytes. Allocates through out and for an index of the names, O(n log

@@ -21,7 +21,8 @@ struct operation {
 };
 
 /* Gives the operation up; accepts NULL. Frees what it holds; the callback will not fire. */
-static inline void operation_cancel(struct operation *op) {
+static inline void operation_cancel(struct operation *op)
+{
     if (op != NULL)
         op->cancel(op);
 }

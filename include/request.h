@@ -69,8 +69,7 @@ void request_resume(struct request *request);
 /* The same without answering: only notes that the operation is over. */
 void request_operation_over(struct request *request, const struct upstream_result *result);
 
-/* --- for the worker
- * ------------------------------------------------------------------------------------------- */
+/* --- for the worker ---------------------------------------------------------------------------- */
 
 void *request_on_uri(void *worker, const char *target, struct MHD_Connection *mhd);
 enum MHD_Result request_on_access(void *worker, struct MHD_Connection *mhd, const char *url,

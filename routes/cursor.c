@@ -7,7 +7,8 @@
 
 static const char alphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 
-static void base64url_append(struct buffer *out, const char *bytes, size_t len) {
+static void base64url_append(struct buffer *out, const char *bytes, size_t len)
+{
     const unsigned char *in = (const unsigned char *)bytes;
     for (size_t i = 0; i < len; i += 3) {
         uint32_t word = (uint32_t)in[i] << 16;
@@ -22,7 +23,8 @@ static void base64url_append(struct buffer *out, const char *bytes, size_t len) 
 }
 
 /* Strict: no padding, no stray bits. Returns the length or -1. */
-static long base64url_decode(const char *text, char *out) {
+static long base64url_decode(const char *text, char *out)
+{
     uint32_t word = 0;
     unsigned bits = 0;
     long n = 0;
@@ -41,7 +43,8 @@ static long base64url_decode(const char *text, char *out) {
     return bits < 6 && word == 0 ? n : -1;
 }
 
-uint64_t cursor_fingerprint(uint64_t fingerprint, const char *part) {
+uint64_t cursor_fingerprint(uint64_t fingerprint, const char *part)
+{
     /* FNV-1a; it guards against mistakes, not against malice. */
     uint64_t hash = fingerprint != 0 ? fingerprint : 0xcbf29ce484222325u;
     for (const char *c = part != NULL ? part : "\x01"; *c != '\0'; c++)
@@ -49,7 +52,8 @@ uint64_t cursor_fingerprint(uint64_t fingerprint, const char *part) {
     return (hash ^ 0xff) * 0x100000001b3u;
 }
 
-int cursor_write(struct buffer *out, const struct cursor *cursor) {
+int cursor_write(struct buffer *out, const struct cursor *cursor)
+{
     struct buffer plain = {0};
     buffer_printf(&plain, "1.%016" PRIx64 ".%" PRId64 ".%" PRId64 ".%s", cursor->fingerprint, cursor->after,
                   cursor->until, cursor->position);
@@ -60,7 +64,8 @@ int cursor_write(struct buffer *out, const struct cursor *cursor) {
     return r != 0 ? r : out->failed ? -ENOMEM : 0;
 }
 
-bool cursor_read(const char *text, uint64_t fingerprint, char *scratch, struct cursor *ret) {
+bool cursor_read(const char *text, uint64_t fingerprint, char *scratch, struct cursor *ret)
+{
     struct cursor cursor;
     int position = 0;
     long len = base64url_decode(text, scratch);

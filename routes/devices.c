@@ -13,33 +13,37 @@
 #define CHECK_DEPTH     1024
 #define PATCH_DEPTH_MAX 10 /* a twin's limit */
 
-static void answer_copy(struct request *request, const char *text, size_t len) {
+static void answer_copy(struct request *request, const char *text, size_t len)
+{
     struct buffer copy = {0};
     buffer_append(&copy, text, len);
     respond_json(request, 200, &copy, 0, len);
 }
 
-static void on_text(void *ctx, const struct upstream_result *result, const char *text, size_t len) {
+static void on_text(void *ctx, const struct upstream_result *result, const char *text, size_t len)
+{
     struct request *request = ctx;
     if (request_went_well(request, result))
         answer_copy(request, text, len);
 }
 
-void device_status_read(struct request *request) {
+void device_status_read(struct request *request)
+{
     struct device_registry *registry = request->worker->registry;
     request_await(
         request, registry->ops->status(registry, request->device_id, request->deadline_ms, on_text, request));
 }
 
-/* --- the list
- * ----------------------------------------------------------------------------------------------------- */
+/* --- the list ---------------------------------------------------------------------------------- */
 
-static unsigned limit_of(const struct request *request) {
+static unsigned limit_of(const struct request *request)
+{
     const struct param_value *limit = &request->params[DEVICES_LIMIT];
     return limit->given ? (unsigned)limit->integer : DEFAULT_LIMIT;
 }
 
-static void on_list(void *ctx, const struct upstream_result *result, const struct device_list *list) {
+static void on_list(void *ctx, const struct upstream_result *result, const struct device_list *list)
+{
     struct request *request = ctx;
     const struct devices_state *state = request->state;
     struct buffer text = {0}, link = {0};
@@ -79,7 +83,8 @@ static void on_list(void *ctx, const struct upstream_result *result, const struc
     }
 }
 
-void devices_list(struct request *request) {
+void devices_list(struct request *request)
+{
     struct device_registry *registry = request->worker->registry;
     struct devices_state *state = request->state;
     const struct param_value *given = &request->params[DEVICES_CURSOR];
@@ -102,15 +107,16 @@ void devices_list(struct request *request) {
                                                request->deadline_ms, on_list, request));
 }
 
-void devices_list_release(struct request *request) {
+void devices_list_release(struct request *request)
+{
     struct devices_state *state = request->state;
     free(state->scratch);
 }
 
-/* --- the patch
- * ---------------------------------------------------------------------------------------------------- */
+/* --- the patch --------------------------------------------------------------------------------- */
 
-static bool patch_fits(struct request *request, const char *text) {
+static bool patch_fits(struct request *request, const char *text)
+{
     struct json_error error = {0};
     enum json_fault fault = json_check(text, request->body.len, CHECK_DEPTH, true, &error);
     const char *detail = "The patch must be a JSON object, at most 10 deep";
@@ -132,7 +138,8 @@ static bool patch_fits(struct request *request, const char *text) {
     return false;
 }
 
-void device_reported_patch(struct request *request) {
+void device_reported_patch(struct request *request)
+{
     struct device_registry *registry = request->worker->registry;
     const char *text = buffer_terminate(&request->body);
 

@@ -4,10 +4,12 @@
 #include "openapi_document.h"
 #include "respond.h"
 
-void docs_openapi_json(struct request *request) {
+void docs_openapi_json(struct request *request)
+{
     respond_static(request, 200, "application/json; charset=utf-8", openapi_json, openapi_json_len);
 }
 
-void docs_openapi_yaml(struct request *request) {
+void docs_openapi_yaml(struct request *request)
+{
     respond_static(request, 200, "application/yaml; charset=utf-8", openapi_yaml, openapi_yaml_len);
 }

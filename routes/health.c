@@ -11,26 +11,28 @@
 #define CHECK_KEPT_MS     5000 /* /readyz answers from a check at most 10 s old */
 #define CHECK_DEADLINE_MS 2000 /* of one side; a probe's own patience is short */
 
-void health_live(struct request *request) {
+void health_live(struct request *request)
+{
     respond_static(request, 200, "text/plain; charset=utf-8", "ok", 2);
 }
 
-void health_metrics(struct request *request) {
+void health_metrics(struct request *request)
+{
     const struct server *server = request->worker->server;
     struct buffer text = {0};
     metrics_write(&text, server->metrics, server->worker_count);
     respond_text(request, 200, "text/plain; version=0.0.4; charset=utf-8", &text);
 }
 
-/* --- readiness
- * ---------------------------------------------------------------------------------------------------- */
+/* --- readiness --------------------------------------------------------------------------------- */
 
 /* A check of one side under way, for everybody who asks meanwhile. */
 struct check {
     struct flight *flight;
 };
 
-static void on_checked(void *ctx, const struct upstream_result *result, const char *reason) {
+static void on_checked(void *ctx, const struct upstream_result *result, const char *reason)
+{
     struct check *check = ctx;
     flight_land(check->flight, result, reason, reason != NULL ? strlen(reason) : 0, NULL);
     free(check);
@@ -38,12 +40,14 @@ static void on_checked(void *ctx, const struct upstream_result *result, const ch
 
 typedef struct operation *begin_check_fn(struct worker *worker, uint64_t deadline_ms, struct check *check);
 
-static struct operation *begin_store_check(struct worker *worker, uint64_t deadline_ms, struct check *check) {
+static struct operation *begin_store_check(struct worker *worker, uint64_t deadline_ms, struct check *check)
+{
     return worker->store->ops->check(worker->store, deadline_ms, on_checked, check);
 }
 
 static struct operation *begin_registry_check(struct worker *worker, uint64_t deadline_ms,
-                                              struct check *check) {
+                                              struct check *check)
+{
     return worker->registry->ops->check(worker->registry, deadline_ms, on_checked, check);
 }
 
@@ -61,7 +65,8 @@ struct check_start {
     begin_check_fn *begin;
 };
 
-static bool start_check(void *ctx, struct flight *flight, const char *key) {
+static bool start_check(void *ctx, struct flight *flight, const char *key)
+{
     const struct check_start *start = ctx;
     struct check *check = malloc(sizeof *check);
     if (check == NULL)
@@ -80,7 +85,8 @@ static bool start_check(void *ctx, struct flight *flight, const char *key) {
 
 static void check_side(struct request *request);
 
-static void on_side(void *ctx, const struct flight_answer *answer) {
+static void on_side(void *ctx, const struct flight_answer *answer)
+{
     struct request *request = ctx;
     struct readiness_state *state = request->state;
     const struct worker *worker = request->worker;
@@ -100,7 +106,8 @@ static void on_side(void *ctx, const struct flight_answer *answer) {
     check_side(request);
 }
 
-static void answer_readiness(struct request *request) {
+static void answer_readiness(struct request *request)
+{
     struct readiness_state *state = request->state;
     bool draining = atomic_load_explicit(&request->worker->server->draining, memory_order_relaxed);
     struct buffer text = {0};
@@ -114,7 +121,8 @@ static void answer_readiness(struct request *request) {
     respond_json(request, draining || state->failed ? 503 : 200, &text, 0, text.len);
 }
 
-static void check_side(struct request *request) {
+static void check_side(struct request *request)
+{
     struct readiness_state *state = request->state;
     struct worker *worker = request->worker;
 
@@ -127,11 +135,13 @@ static void check_side(struct request *request) {
                                        CHECK_KEPT_MS, start_check, &start, on_side, request));
 }
 
-void health_ready(struct request *request) {
+void health_ready(struct request *request)
+{
     check_side(request);
 }
 
-void health_ready_release(struct request *request) {
+void health_ready_release(struct request *request)
+{
     struct readiness_state *state = request->state;
     buffer_free(&state->text);
 }

@@ -6,7 +6,8 @@
 #define PLACEHOLDER "{deviceId}"
 
 /* The path of an absolute-form target (RFC 9112, 3.2.2); NULL for what is neither form. */
-static const char *path_of(const char *target) {
+static const char *path_of(const char *target)
+{
     static const char *const schemes[] = {"http://", "https://"};
 
     if (target[0] == '/')
@@ -23,12 +24,14 @@ static const char *path_of(const char *target) {
     return NULL;
 }
 
-static size_t segment_length(const char *text) {
+static size_t segment_length(const char *text)
+{
     return strcspn(text, "/?");
 }
 
 /* A literal segment may be percent-encoded by its sender (RFC 3986, 6.2.2.2). */
-static bool same_segment(const char *segment, size_t len, const char *literal, size_t literal_len) {
+static bool same_segment(const char *segment, size_t len, const char *literal, size_t literal_len)
+{
     char decoded[64];
     if (len == literal_len && memcmp(segment, literal, len) == 0)
         return true;
@@ -39,7 +42,8 @@ static bool same_segment(const char *segment, size_t len, const char *literal, s
 }
 
 /* Compares segment by segment; *ret_device is the raw segment of the placeholder, or untouched. */
-static bool matches(const char *template, const char *path, const char **ret_device, size_t *ret_device_len) {
+static bool matches(const char *template, const char *path, const char **ret_device, size_t *ret_device_len)
+{
     for (;;) {
         template ++; /* both stand on a slash */
         path++;
@@ -56,7 +60,8 @@ static bool matches(const char *template, const char *path, const char **ret_dev
     }
 }
 
-void route_match(const char *target, struct route_match *ret) {
+void route_match(const char *target, struct route_match *ret)
+{
     *ret = (struct route_match){.kind = ROUTE_BAD_TARGET};
     const char *path = path_of(target);
     if (path == NULL)
@@ -77,11 +82,13 @@ void route_match(const char *target, struct route_match *ret) {
     }
 }
 
-static bool same_template(size_t a, size_t b) {
+static bool same_template(size_t a, size_t b)
+{
     return b < routes_count && strcmp(routes[a].template, routes[b].template) == 0;
 }
 
-const struct route *route_for_method(size_t first, const char *method) {
+const struct route *route_for_method(size_t first, const char *method)
+{
     const char *wanted = strcmp(method, "HEAD") == 0 ? "GET" : method;
     for (size_t i = first; same_template(first, i); i++)
         if (strcmp(routes[i].method, wanted) == 0)
@@ -89,7 +96,8 @@ const struct route *route_for_method(size_t first, const char *method) {
     return NULL;
 }
 
-void route_allow(size_t first, unsigned without, struct buffer *out) {
+void route_allow(size_t first, unsigned without, struct buffer *out)
+{
     for (size_t i = first; same_template(first, i); i++) {
         if ((routes[i].flags & without) != 0)
             continue;
@@ -100,7 +108,8 @@ void route_allow(size_t first, unsigned without, struct buffer *out) {
     buffer_append_text(out, "OPTIONS");
 }
 
-size_t route_state_size(size_t first) {
+size_t route_state_size(size_t first)
+{
     size_t size = 0;
     for (size_t i = first; same_template(first, i); i++)
         if (routes[i].state_size > size)
@@ -108,7 +117,8 @@ size_t route_state_size(size_t first) {
     return size;
 }
 
-void routes_print(struct buffer *out) {
+void routes_print(struct buffer *out)
+{
     buffer_append_char(out, '[');
     for (size_t i = 0; i < routes_count; i++) {
         buffer_printf(out, "%s{\"method\":\"%s\",\"path\":\"%s\",\"operationId\":\"%s\",\"parameters\":[",

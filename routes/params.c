@@ -10,7 +10,8 @@
 
 /* Digits, optionally a point and digits: what strtod() would also take (hex, exponents, inf, blanks) is
  * refused. */
-static bool plain_number(const char *text, double *ret) {
+static bool plain_number(const char *text, double *ret)
+{
     size_t whole = strspn(text, "0123456789");
     const char *rest = text + whole;
     size_t fraction = 0;
@@ -26,7 +27,8 @@ static bool plain_number(const char *text, double *ret) {
     return true;
 }
 
-static bool integer(const char *text, int64_t *ret) {
+static bool integer(const char *text, int64_t *ret)
+{
     size_t digits = strspn(text, "0123456789");
     if (digits == 0 || digits > 18 || text[digits] != '\0')
         return false;
@@ -34,12 +36,14 @@ static bool integer(const char *text, int64_t *ret) {
     return true;
 }
 
-static bool base64url_text(const char *text, double max) {
+static bool base64url_text(const char *text, double max)
+{
     size_t len = strspn(text, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_");
     return len > 0 && text[len] == '\0' && (double)len <= max;
 }
 
-static bool parse_value(const struct param *param, int64_t now_us, struct param_value *value) {
+static bool parse_value(const struct param *param, int64_t now_us, struct param_value *value)
+{
     const char *text = value->text;
 
     switch (param->type) {
@@ -62,12 +66,14 @@ static bool parse_value(const struct param *param, int64_t now_us, struct param_
     return false;
 }
 
-static bool fault(struct problem *ret, enum problem_code code, const char *target, const char *detail) {
+static bool fault(struct problem *ret, enum problem_code code, const char *target, const char *detail)
+{
     *ret = (struct problem){.code = code, .target = target, .detail = detail};
     return false;
 }
 
-static const struct param *find(const struct param *params, const char *name, size_t *ret_index) {
+static const struct param *find(const struct param *params, const char *name, size_t *ret_index)
+{
     for (size_t i = 0; params != NULL && params[i].name != NULL; i++)
         if (strcmp(params[i].name, name) == 0) {
             *ret_index = i;
@@ -78,7 +84,8 @@ static const struct param *find(const struct param *params, const char *name, si
 
 /* One name=value; `raw` is NUL-terminated and is decoded in place. */
 static bool parse_pair(char *raw, const struct param *params, int64_t now_us, struct param_value *values,
-                       struct problem *ret) {
+                       struct problem *ret)
+{
     char *equals = strchr(raw, '=');
     if (equals != NULL)
         *equals = '\0';
@@ -108,7 +115,8 @@ static bool parse_pair(char *raw, const struct param *params, int64_t now_us, st
 }
 
 bool params_parse(const char *query, const struct param *params, int64_t now_us, char *scratch,
-                  struct param_value *values, struct problem *ret_problem) {
+                  struct param_value *values, struct problem *ret_problem)
+{
     memset(values, 0, PARAMS_MAX * sizeof *values);
     if (query == NULL)
         return true;

@@ -10,7 +10,8 @@
 #define CHECK_DEPTH   1024 /* how deep a body is checked at all; what is deeper is too deep in any case */
 #define TIMESTAMP_MAX 64
 
-static bool refuse(struct problem *ret, const char *detail, long index) {
+static bool refuse(struct problem *ret, const char *detail, long index)
+{
     *ret = (struct problem){.code = PROBLEM_INVALID_READING,
                             .detail = detail,
                             .has_index = index >= 0,
@@ -20,7 +21,8 @@ static bool refuse(struct problem *ret, const char *detail, long index) {
 
 /* Which element of a top-level array an offset lies in; -1 where the text is no array. The text is valid up
  * to the offset. */
-static long element_at(const char *text, size_t offset) {
+static long element_at(const char *text, size_t offset)
+{
     size_t i = strspn(text, " \t\r\n");
     long index = 0, depth = 0;
     bool string = false;
@@ -45,7 +47,8 @@ static long element_at(const char *text, size_t offset) {
     return index;
 }
 
-static bool check(const char *text, size_t len, struct problem *ret) {
+static bool check(const char *text, size_t len, struct problem *ret)
+{
     struct json_error error = {0};
 
     switch (json_check(text, len, CHECK_DEPTH, true, &error)) {
@@ -66,7 +69,8 @@ static bool check(const char *text, size_t len, struct problem *ret) {
 /* Vets one reading and appends its id (with a NUL) where its timestamp gives it one. ret->id is the offset of
  * the id for now: the buffer may still move. */
 static bool take(struct json_slice value, long index, const char *device_id, struct reading_body *body,
-                 size_t *ret_id, struct problem *ret) {
+                 size_t *ret_id, struct problem *ret)
+{
     char timestamp[TIMESTAMP_MAX + 1];
     int64_t when;
 
@@ -88,7 +92,8 @@ static bool take(struct json_slice value, long index, const char *device_id, str
 }
 
 static bool take_all(struct json_slice root, const char *device_id, struct reading_body *body,
-                     struct problem *ret) {
+                     struct problem *ret)
+{
     size_t offsets[READINGS_MAX];
     struct json_iter it = json_iter(root);
     bool more = body->array ? json_next(&it) : true;
@@ -110,7 +115,8 @@ static bool take_all(struct json_slice root, const char *device_id, struct readi
     return true;
 }
 
-static size_t count_elements(struct json_slice array) {
+static size_t count_elements(struct json_slice array)
+{
     size_t count = 0;
     for (struct json_iter it = json_iter(array); count <= READINGS_MAX && json_next(&it);)
         count++;
@@ -118,7 +124,8 @@ static size_t count_elements(struct json_slice array) {
 }
 
 bool reading_body_parse(const char *text, size_t len, const char *device_id, struct reading_body *ret,
-                        struct problem *ret_problem) {
+                        struct problem *ret_problem)
+{
     if (!check(text, len, ret_problem))
         return false;
     struct json_slice root = json_root(text, len);
@@ -145,7 +152,8 @@ bool reading_body_parse(const char *text, size_t len, const char *device_id, str
     return true;
 }
 
-void reading_body_free(struct reading_body *body) {
+void reading_body_free(struct reading_body *body)
+{
     free(body->readings);
     buffer_free(&body->ids);
     *body = (struct reading_body){0};

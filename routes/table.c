@@ -6,7 +6,9 @@ static const char *const json[] = {"application/json", NULL};
 static const char *const json_patch[] = {"application/merge-patch+json", "application/json", NULL};
 
 #define CURSOR                                                                                               \
-    { "cursor", PARAM_CURSOR, .max = CURSOR_MAX, .accepts = "The cursor must be that of a nextLink" }
+    {                                                                                                        \
+        "cursor", PARAM_CURSOR, .max = CURSOR_MAX, .accepts = "The cursor must be that of a nextLink"        \
+    }
 #define POINT                                                                                                \
     "The time must be RFC 3339 with an offset, epoch seconds or milliseconds, now, or now-6h (s m h d w)"
 

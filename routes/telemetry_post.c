@@ -4,7 +4,8 @@
 #include "device_registry.h"
 #include "respond.h"
 
-static void answer(struct request *request) {
+static void answer(struct request *request)
+{
     const struct telemetry_write_state *state = request->state;
     struct buffer text = {0};
 
@@ -20,13 +21,15 @@ static void answer(struct request *request) {
     telemetry_charge_header(request, state->result.request_charge);
 }
 
-static void on_noted(void *ctx, const struct upstream_result *result) {
+static void on_noted(void *ctx, const struct upstream_result *result)
+{
     struct request *request = ctx;
     if (request_went_well(request, result))
         answer(request);
 }
 
-static void on_stored(void *ctx, const struct upstream_result *result, size_t stored, int64_t at) {
+static void on_stored(void *ctx, const struct upstream_result *result, size_t stored, int64_t at)
+{
     struct request *request = ctx;
     struct device_registry *registry = request->worker->registry;
     struct telemetry_write_state *state = request->state;
@@ -44,7 +47,8 @@ static void on_stored(void *ctx, const struct upstream_result *result, size_t st
         answer(request);
 }
 
-void telemetry_write(struct request *request) {
+void telemetry_write(struct request *request)
+{
     struct telemetry_store *store = request->worker->store;
     struct telemetry_write_state *state = request->state;
     struct problem problem;
@@ -68,7 +72,8 @@ void telemetry_write(struct request *request) {
     request_await(request, store->ops->write(store, &write, on_stored, request));
 }
 
-void telemetry_write_release(struct request *request) {
+void telemetry_write_release(struct request *request)
+{
     struct telemetry_write_state *state = request->state;
     reading_body_free(&state->body);
 }

@@ -13,10 +13,10 @@
 #define DEFAULT_HOURS 24
 #define DEFAULT_LIMIT 1000
 
-/* --- the window
- * --------------------------------------------------------------------------------------------------- */
+/* --- the window -------------------------------------------------------------------------------- */
 
-static bool invalid(struct request *request, const char *target, const char *detail) {
+static bool invalid(struct request *request, const char *target, const char *detail)
+{
     respond_problem(request,
                     &(struct problem){.code = PROBLEM_INVALID_PARAMETER, .target = target, .detail = detail});
     return false;
@@ -24,7 +24,8 @@ static bool invalid(struct request *request, const char *target, const char *det
 
 /* Readings have whole seconds, so after < timestamp <= until holds for the fractions of a window when it
  * holds for their floors. */
-static bool window_from_params(struct request *request, struct telemetry_range *range) {
+static bool window_from_params(struct request *request, struct telemetry_range *range)
+{
     const struct param_value *p = request->params;
     const struct param_value *hours = &p[TELEMETRY_HOURS], *from = &p[TELEMETRY_FROM], *to = &p[TELEMETRY_TO];
 
@@ -41,7 +42,8 @@ static bool window_from_params(struct request *request, struct telemetry_range *
 }
 
 /* Everything that the pages of one list have in common, as its caller wrote it. */
-static uint64_t fingerprint(const struct request *request) {
+static uint64_t fingerprint(const struct request *request)
+{
     const struct param_value *p = request->params;
     char numbers[64];
 
@@ -55,7 +57,8 @@ static uint64_t fingerprint(const struct request *request) {
     return cursor_fingerprint(f, p[TELEMETRY_TO].text);
 }
 
-static bool window_from_cursor(struct request *request, struct telemetry_read_state *state) {
+static bool window_from_cursor(struct request *request, struct telemetry_read_state *state)
+{
     const char *text = request->params[TELEMETRY_CURSOR].text;
     struct cursor cursor;
 
@@ -72,10 +75,10 @@ static bool window_from_cursor(struct request *request, struct telemetry_read_st
     return true;
 }
 
-/* --- the answer
- * --------------------------------------------------------------------------------------------------- */
+/* --- the answer -------------------------------------------------------------------------------- */
 
-void telemetry_charge_header(struct request *request, double request_charge) {
+void telemetry_charge_header(struct request *request, double request_charge)
+{
     char text[32];
     if (request_charge <= 0)
         return;
@@ -83,7 +86,8 @@ void telemetry_charge_header(struct request *request, double request_charge) {
     respond_header(request, "x-ms-request-charge", text);
 }
 
-static void append_query_text(struct buffer *out, const char *name, const struct param_value *value) {
+static void append_query_text(struct buffer *out, const char *name, const struct param_value *value)
+{
     if (!value->given)
         return;
     buffer_printf(out, "%s=", name);
@@ -92,7 +96,8 @@ static void append_query_text(struct buffer *out, const char *name, const struct
 }
 
 /* The parameters as they were given, and where the next page begins. */
-static int write_next_link(struct buffer *out, struct request *request, const char *position) {
+static int write_next_link(struct buffer *out, struct request *request, const char *position)
+{
     const struct telemetry_read_state *state = request->state;
     const struct cursor cursor = {fingerprint(request), state->range.after, state->range.until, position};
 
@@ -108,7 +113,8 @@ static int write_next_link(struct buffer *out, struct request *request, const ch
 
 /* Writes the answer's head into the room that the store left before the page, so that the page itself is not
  * moved. */
-static size_t write_head(struct request *request, struct telemetry_page *page) {
+static size_t write_head(struct request *request, struct telemetry_page *page)
+{
     const struct telemetry_range *range = &((const struct telemetry_read_state *)request->state)->range;
     char from[TIME_RFC3339_SIZE], to[TIME_RFC3339_SIZE], head[TELEMETRY_PAGE_HEADROOM];
 
@@ -122,7 +128,8 @@ static size_t write_head(struct request *request, struct telemetry_page *page) {
     return (size_t)len;
 }
 
-static void answer_page(struct request *request, struct telemetry_page *page, double request_charge) {
+static void answer_page(struct request *request, struct telemetry_page *page, double request_charge)
+{
     struct buffer link = {0}, header = {0};
     size_t head = write_head(request, page);
 
@@ -146,11 +153,11 @@ static void answer_page(struct request *request, struct telemetry_page *page, do
     buffer_free(&header);
 }
 
-/* --- the steps
- * ---------------------------------------------------------------------------------------------------- */
+/* --- the steps --------------------------------------------------------------------------------- */
 
 /* An empty window is an answer when the registry knows the device. */
-static void on_known(void *ctx, const struct upstream_result *result, const char *text, size_t len) {
+static void on_known(void *ctx, const struct upstream_result *result, const char *text, size_t len)
+{
     struct request *request = ctx;
     const struct telemetry_read_state *state = request->state;
     struct telemetry_page page = {.start = TELEMETRY_PAGE_HEADROOM, .length = 2};
@@ -165,7 +172,8 @@ static void on_known(void *ctx, const struct upstream_result *result, const char
     answer_page(request, &page, state->request_charge);
 }
 
-static void on_page(void *ctx, const struct upstream_result *result, struct telemetry_page *page) {
+static void on_page(void *ctx, const struct upstream_result *result, struct telemetry_page *page)
+{
     struct request *request = ctx;
     struct device_registry *registry = request->worker->registry;
     struct telemetry_read_state *state = request->state;
@@ -181,7 +189,8 @@ static void on_page(void *ctx, const struct upstream_result *result, struct tele
                                                  request));
 }
 
-void telemetry_read(struct request *request) {
+void telemetry_read(struct request *request)
+{
     struct telemetry_store *store = request->worker->store;
     struct telemetry_read_state *state = request->state;
     const struct param_value *p = request->params;
@@ -199,13 +208,15 @@ void telemetry_read(struct request *request) {
     request_await(request, store->ops->read_range(store, &state->range, on_page, request));
 }
 
-void telemetry_read_release(struct request *request) {
+void telemetry_read_release(struct request *request)
+{
     struct telemetry_read_state *state = request->state;
     free(state->scratch);
 }
 
 static void on_latest(void *ctx, const struct upstream_result *result, const char *data, size_t len,
-                      int64_t timestamp) {
+                      int64_t timestamp)
+{
     struct request *request = ctx;
     struct buffer text = {0};
 
@@ -222,7 +233,8 @@ static void on_latest(void *ctx, const struct upstream_result *result, const cha
     telemetry_charge_header(request, result->request_charge);
 }
 
-void telemetry_latest(struct request *request) {
+void telemetry_latest(struct request *request)
+{
     struct telemetry_store *store = request->worker->store;
     request_await(request,
                   store->ops->latest(store, request->device_id, request->deadline_ms, on_latest, request));

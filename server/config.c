@@ -53,7 +53,8 @@ struct loader {
 };
 
 static void __attribute__((format(printf, 3, 4)))
-fault(struct loader *loader, const char *name, const char *format, ...) {
+fault(struct loader *loader, const char *name, const char *format, ...)
+{
     va_list args;
     fprintf(loader->errors, "%s: ", name);
     va_start(args, format);
@@ -69,7 +70,8 @@ struct shown {
     char text[200];
 };
 
-static struct shown shown(const char *value) {
+static struct shown shown(const char *value)
+{
     struct shown s = {{0}};
     if (strcasestr(value, "key=") != NULL || (strstr(value, "://") != NULL && strchr(value, '@') != NULL))
         value = "****";
@@ -82,10 +84,11 @@ static struct shown shown(const char *value) {
     return s;
 }
 
-/* --- flags ----------------------------------------------------------------------------- */
+/* --- flags ------------------------------------------------------------------------------------- */
 
 /* Whether arg is the flag `name`, alone or as name=value; *ret_value is what follows `=`, or NULL. */
-static bool is_flag(const char *arg, const char *name, const char **ret_value) {
+static bool is_flag(const char *arg, const char *name, const char **ret_value)
+{
     size_t len = strlen(name);
     if (strncmp(arg, name, len) != 0 || (arg[len] != '\0' && arg[len] != '='))
         return false;
@@ -94,7 +97,8 @@ static bool is_flag(const char *arg, const char *name, const char **ret_value) {
 }
 
 /* Takes a flag without a value. Returns false when arg is not the flag. */
-static bool take_switch(struct loader *loader, const char *arg, const char *name, bool *on) {
+static bool take_switch(struct loader *loader, const char *arg, const char *name, bool *on)
+{
     const char *value;
     if (!is_flag(arg, name, &value))
         return false;
@@ -108,7 +112,8 @@ static bool take_switch(struct loader *loader, const char *arg, const char *name
 
 /* Takes a flag that stands for a setting; its value may be the next argument. Returns how many arguments that
  * were, 0 when the first is no such flag. */
-static int take_setting(struct loader *loader, const char *arg, const char *next) {
+static int take_setting(struct loader *loader, const char *arg, const char *next)
+{
     for (size_t i = 0; i < SETTING_COUNT; i++) {
         const char *value;
         if (settings[i].flag == NULL || !is_flag(arg, settings[i].flag, &value))
@@ -127,7 +132,8 @@ static int take_setting(struct loader *loader, const char *arg, const char *next
     return 0;
 }
 
-static bool take_plain(struct loader *loader, const char *arg) {
+static bool take_plain(struct loader *loader, const char *arg)
+{
     if (take_switch(loader, arg, "--demo", &loader->config.demo))
         return true;
     for (size_t i = 0; i < ACTION_FLAGS; i++) {
@@ -137,7 +143,8 @@ static bool take_plain(struct loader *loader, const char *arg) {
     return false;
 }
 
-static void read_flags(struct loader *loader, int argc, char *const *argv) {
+static void read_flags(struct loader *loader, int argc, char *const *argv)
+{
     for (int i = 1; i < argc;) {
         int taken = take_plain(loader, argv[i])
                         ? 1
@@ -155,7 +162,8 @@ static void read_flags(struct loader *loader, int argc, char *const *argv) {
 }
 
 /* The last of the table that was asked for. */
-static enum config_action chosen_action(const struct loader *loader) {
+static enum config_action chosen_action(const struct loader *loader)
+{
     enum config_action action = CONFIG_SERVE;
     for (size_t i = 0; i < ACTION_FLAGS; i++) {
         if (loader->actions[i])
@@ -164,10 +172,11 @@ static enum config_action chosen_action(const struct loader *loader) {
     return action;
 }
 
-/* --- environment, files, defaults ------------------------------------------------------ */
+/* --- environment, files, defaults -------------------------------------------------------------- */
 
 /* NULL where the variable is not set or empty. */
-static const char *from_environment(const struct loader *loader, const char *name, const char *suffix) {
+static const char *from_environment(const struct loader *loader, const char *name, const char *suffix)
+{
     size_t name_len = strlen(name), suffix_len = strlen(suffix);
     for (char *const *at = loader->environment; at != NULL && *at != NULL; at++) {
         const char *entry = *at;
@@ -181,7 +190,8 @@ static const char *from_environment(const struct loader *loader, const char *nam
 }
 
 /* Reads a small file whole, without its line end. Returns NULL and says why in *ret_wrong. */
-static char *read_secret_file(const char *path, const char **ret_wrong) {
+static char *read_secret_file(const char *path, const char **ret_wrong)
+{
     char *text = calloc(1, SECRET_FILE_MAX + 2);
     size_t len = 0;
     ssize_t n = -1;
@@ -209,7 +219,8 @@ static char *read_secret_file(const char *path, const char **ret_wrong) {
     return NULL;
 }
 
-static void read_file(struct loader *loader, size_t i, const char *path) {
+static void read_file(struct loader *loader, size_t i, const char *path)
+{
     char name[64];
     const char *wrong;
 
@@ -226,7 +237,8 @@ static void read_file(struct loader *loader, size_t i, const char *path) {
 }
 
 /* As many loops as the scheduler lets us use at once. */
-static const char *online_cores(struct loader *loader) {
+static const char *online_cores(struct loader *loader)
+{
     cpu_set_t set;
     long cores =
         sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : sysconf(_SC_NPROCESSORS_ONLN);
@@ -238,7 +250,8 @@ static const char *online_cores(struct loader *loader) {
     return loader->cores;
 }
 
-static void read_environment(struct loader *loader) {
+static void read_environment(struct loader *loader)
+{
     for (size_t i = 0; i < SETTING_COUNT; i++) {
         struct setting_value *value = &loader->values[i];
         const char *text = from_environment(loader, settings[i].name, "");
@@ -256,9 +269,10 @@ static void read_environment(struct loader *loader) {
         loader->values[SETTING_DATA] = (struct setting_value){.text = ":memory:", .source = SOURCE_DEMO};
 }
 
-/* --- checks ---------------------------------------------------------------------------- */
+/* --- checks ------------------------------------------------------------------------------------ */
 
-static void parse_values(struct loader *loader) {
+static void parse_values(struct loader *loader)
+{
     for (size_t i = 0; i < SETTING_COUNT; i++) {
         const struct setting *setting = &settings[i];
         const struct setting_value *value = &loader->values[i];
@@ -274,11 +288,13 @@ static void parse_values(struct loader *loader) {
     }
 }
 
-static bool is_set(const struct loader *loader, enum setting_id id) {
+static bool is_set(const struct loader *loader, enum setting_id id)
+{
     return loader->values[id].text != NULL;
 }
 
-static void check_contradictions(struct loader *loader) {
+static void check_contradictions(struct loader *loader)
+{
     for (size_t i = 0; i < sizeof contradictions / sizeof contradictions[0]; i++) {
         if (is_set(loader, contradictions[i].one) && is_set(loader, contradictions[i].other))
             fault(loader, settings[contradictions[i].one].name, "contradicts %s: give one of them",
@@ -296,7 +312,8 @@ static void check_contradictions(struct loader *loader) {
 }
 
 /* url was checked but for the rule on http. */
-static void check_http(struct loader *loader, enum setting_id id, const char *url) {
+static void check_http(struct loader *loader, enum setting_id id, const char *url)
+{
     char out[512];
     char wrong[256];
     if (url[0] != '\0' &&
@@ -304,7 +321,8 @@ static void check_http(struct loader *loader, enum setting_id id, const char *ur
         fault(loader, settings[id].name, "%s", wrong);
 }
 
-static void check_upstreams(struct loader *loader) {
+static void check_upstreams(struct loader *loader)
+{
     struct config *config = &loader->config;
     struct setting_value *endpoint = &loader->values[SETTING_IOT_HUB_ENDPOINT];
 
@@ -317,9 +335,10 @@ static void check_upstreams(struct loader *loader) {
     }
 }
 
-/* --- the whole ------------------------------------------------------------------------- */
+/* --- the whole --------------------------------------------------------------------------------- */
 
-static void print(const struct loader *loader, enum config_action action, FILE *out) {
+static void print(const struct loader *loader, enum config_action action, FILE *out)
+{
     if (action == CONFIG_PRINT)
         config_print_settings(out, loader->values);
     else if (action == CONFIG_VERSION)
@@ -328,7 +347,8 @@ static void print(const struct loader *loader, enum config_action action, FILE *
         config_print_help(out);
 }
 
-static void free_values(struct loader *loader) {
+static void free_values(struct loader *loader)
+{
     for (size_t i = 0; i < SETTING_COUNT; i++) {
         char *owned = loader->values[i].owned;
         if (owned != NULL)
@@ -338,7 +358,8 @@ static void free_values(struct loader *loader) {
 }
 
 int config_load(int argc, char *const *argv, char *const *environment, struct config *ret,
-                enum config_action *ret_action, FILE *out, FILE *errors) {
+                enum config_action *ret_action, FILE *out, FILE *errors)
+{
     struct loader loader = {.environment = environment, .errors = errors};
 
     read_flags(&loader, argc, argv);
@@ -361,7 +382,8 @@ int config_load(int argc, char *const *argv, char *const *environment, struct co
     return good ? 0 : -EINVAL;
 }
 
-void config_clear(struct config *config) {
+void config_clear(struct config *config)
+{
     explicit_bzero(config->cosmos.key, sizeof config->cosmos.key);
     explicit_bzero(config->iothub.key, sizeof config->iothub.key);
     config->cosmos.key_len = 0;

@@ -13,26 +13,30 @@ static const struct {
     {"--help", "print this and exit"},
 };
 
-static const char *shown(const struct setting *setting, const struct setting_value *value) {
+static const char *shown(const struct setting *setting, const struct setting_value *value)
+{
     if (value->text == NULL)
         return setting->absent != NULL ? setting->absent : "-";
     return setting->secret ? "********" : value->text;
 }
 
-static int widest(int width, const char *text) {
+static int widest(int width, const char *text)
+{
     int len = (int)strnlen(text, 4096);
     return len > width ? len : width;
 }
 
 /* Control characters would break the table's lines. */
-static void print_padded(FILE *out, const char *text, int width) {
+static void print_padded(FILE *out, const char *text, int width)
+{
     int len = 0;
     for (; *text != '\0'; text++, len++)
         fputc((unsigned char)*text < 0x20 || *text == 0x7f ? '?' : *text, out);
     fprintf(out, "%*s", width - len + 2, "");
 }
 
-void config_print_settings(FILE *out, const struct setting_value values[SETTING_COUNT]) {
+void config_print_settings(FILE *out, const struct setting_value values[SETTING_COUNT])
+{
     static const char *const sources[] = {
         [SOURCE_DEFAULT] = "default", [SOURCE_FLAG] = "flag", [SOURCE_ENVIRONMENT] = "environment",
         [SOURCE_FILE] = "file",       [SOURCE_DEMO] = "demo",
@@ -53,7 +57,8 @@ void config_print_settings(FILE *out, const struct setting_value values[SETTING_
     }
 }
 
-static void print_setting_help(FILE *out, const struct setting *setting, int width) {
+static void print_setting_help(FILE *out, const struct setting *setting, int width)
+{
     const char *fallback = setting->fallback != NULL ? setting->fallback : setting->absent;
     fprintf(out, "  %-*s  %s", width, setting->name, setting->help);
     if (fallback != NULL)
@@ -63,7 +68,8 @@ static void print_setting_help(FILE *out, const struct setting *setting, int wid
     fputc('\n', out);
 }
 
-void config_print_help(FILE *out) {
+void config_print_help(FILE *out)
+{
     char flag[64];
     int width = 0;
 

@@ -169,6 +169,7 @@ const struct setting settings[SETTING_COUNT] = {
         },
 };
 
-const char *config_setting_name(unsigned index) {
+const char *config_setting_name(unsigned index)
+{
     return index < SETTING_COUNT ? settings[index].name : NULL;
 }

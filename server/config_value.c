@@ -9,19 +9,22 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static void *field(const struct setting *setting, struct config *config) {
+static void *field(const struct setting *setting, struct config *config)
+{
     return (char *)config + setting->offset;
 }
 
-static bool refuse(const struct setting *setting, char *wrong, size_t wrong_size) {
+static bool refuse(const struct setting *setting, char *wrong, size_t wrong_size)
+{
     snprintf(wrong, wrong_size, "give %s", setting->accepted);
     return false;
 }
 
-/* --- numbers --------------------------------------------------------------------------- */
+/* --- numbers ----------------------------------------------------------------------------------- */
 
 /* Digits up to the end or the first other byte. */
-static bool take_number(const char **text, uint64_t *ret) {
+static bool take_number(const char **text, uint64_t *ret)
+{
     const char *at = *text;
     uint64_t value = 0;
     for (; *at >= '0' && *at <= '9'; at++) {
@@ -39,7 +42,8 @@ static bool take_number(const char **text, uint64_t *ret) {
 /* The fields are of 4 and of 8 bytes; the bounds keep a number within both and, where they are signed,
  * positive. */
 static bool store_number(const struct setting *setting, bool good, uint64_t value, struct config *config,
-                         char *wrong, size_t wrong_size) {
+                         char *wrong, size_t wrong_size)
+{
     if (!good || value < setting->least || value > setting->most)
         return refuse(setting, wrong, wrong_size);
     uint32_t small = (uint32_t)value;
@@ -49,14 +53,16 @@ static bool store_number(const struct setting *setting, bool good, uint64_t valu
 }
 
 bool parse_count(const struct setting *setting, const char *text, struct config *config, char *wrong,
-                 size_t wrong_size) {
+                 size_t wrong_size)
+{
     uint64_t value = 0;
     bool good = take_number(&text, &value) && *text == '\0';
     return store_number(setting, good, value, config, wrong, wrong_size);
 }
 
 bool parse_size(const struct setting *setting, const char *text, struct config *config, char *wrong,
-                size_t wrong_size) {
+                size_t wrong_size)
+{
     static const struct {
         const char *name;
         uint64_t bytes;
@@ -73,23 +79,26 @@ bool parse_size(const struct setting *setting, const char *text, struct config *
 }
 
 bool parse_duration_ms(const struct setting *setting, const char *text, struct config *config, char *wrong,
-                       size_t wrong_size) {
+                       size_t wrong_size)
+{
     uint64_t ms = 0;
     bool good = time_parse_duration_ms(text, &ms);
     return store_number(setting, good, ms, config, wrong, wrong_size);
 }
 
 bool parse_duration_s(const struct setting *setting, const char *text, struct config *config, char *wrong,
-                      size_t wrong_size) {
+                      size_t wrong_size)
+{
     uint64_t ms = 0;
     bool good = time_parse_duration_ms(text, &ms) && ms % 1000 == 0;
     return store_number(setting, good, ms / 1000, config, wrong, wrong_size);
 }
 
-/* --- words ----------------------------------------------------------------------------- */
+/* --- words ------------------------------------------------------------------------------------- */
 
 bool parse_level(const struct setting *setting, const char *text, struct config *config, char *wrong,
-                 size_t wrong_size) {
+                 size_t wrong_size)
+{
     static const char *const names[] = {
         [LOG_LEVEL_ERROR] = "error",
         [LOG_LEVEL_WARN] = "warn",
@@ -106,7 +115,8 @@ bool parse_level(const struct setting *setting, const char *text, struct config 
 }
 
 bool parse_switch(const struct setting *setting, const char *text, struct config *config, char *wrong,
-                  size_t wrong_size) {
+                  size_t wrong_size)
+{
     bool on = strcmp(text, "1") == 0 || strcmp(text, "true") == 0;
     if (!on && strcmp(text, "0") != 0 && strcmp(text, "false") != 0)
         return refuse(setting, wrong, wrong_size);
@@ -114,11 +124,12 @@ bool parse_switch(const struct setting *setting, const char *text, struct config
     return true;
 }
 
-/* --- texts ----------------------------------------------------------------------------- */
+/* --- texts ------------------------------------------------------------------------------------- */
 
 /* A text that does not fit is refused: a cut path or name would be another one. */
 static bool store_text(const struct setting *setting, const char *text, struct config *config, char *wrong,
-                       size_t wrong_size) {
+                       size_t wrong_size)
+{
     size_t len = strlen(text);
     if (len >= setting->size) {
         snprintf(wrong, wrong_size, "longer than %zu bytes; give %s", setting->size - 1, setting->accepted);
@@ -129,13 +140,15 @@ static bool store_text(const struct setting *setting, const char *text, struct c
 }
 
 bool parse_path(const struct setting *setting, const char *text, struct config *config, char *wrong,
-                size_t wrong_size) {
+                size_t wrong_size)
+{
     return store_text(setting, text, config, wrong, wrong_size);
 }
 
 /* What Cosmos DB takes as the id of a database or a container (azure-protocols 1.7). */
 bool parse_name(const struct setting *setting, const char *text, struct config *config, char *wrong,
-                size_t wrong_size) {
+                size_t wrong_size)
+{
     size_t len = strlen(text);
     if (strpbrk(text, "/\\#?") != NULL || text[len - 1] == ' ')
         return refuse(setting, wrong, wrong_size);
@@ -147,7 +160,8 @@ bool parse_name(const struct setting *setting, const char *text, struct config *
 }
 
 bool parse_readable_file(const struct setting *setting, const char *text, struct config *config, char *wrong,
-                         size_t wrong_size) {
+                         size_t wrong_size)
+{
     struct stat st;
     int fd = open(text, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (fd < 0) {
@@ -159,15 +173,17 @@ bool parse_readable_file(const struct setting *setting, const char *text, struct
     return good ? store_text(setting, text, config, wrong, wrong_size) : refuse(setting, wrong, wrong_size);
 }
 
-/* --- addresses and upstreams ----------------------------------------------------------- */
+/* --- addresses and upstreams ------------------------------------------------------------------- */
 
-static bool listen_host_valid(const char *host, bool bracketed) {
+static bool listen_host_valid(const char *host, bool bracketed)
+{
     struct in6_addr address;
     return bracketed ? inet_pton(AF_INET6, host, &address) == 1 : host_name_valid(host, strlen(host));
 }
 
 bool parse_listen(const struct setting *setting, const char *text, struct config *config, char *wrong,
-                  size_t wrong_size) {
+                  size_t wrong_size)
+{
     char host[sizeof config->listen_host];
     bool bracketed = text[0] == '[';
     const char *start = bracketed ? text + 1 : text;
@@ -190,14 +206,16 @@ bool parse_listen(const struct setting *setting, const char *text, struct config
 }
 
 bool parse_cosmos(const struct setting *setting, const char *text, struct config *config, char *wrong,
-                  size_t wrong_size) {
+                  size_t wrong_size)
+{
     (void)setting;
     config->has_cosmos = cosmos_connection_parse(text, &config->cosmos, wrong, wrong_size);
     return config->has_cosmos;
 }
 
 bool parse_iothub(const struct setting *setting, const char *text, struct config *config, char *wrong,
-                  size_t wrong_size) {
+                  size_t wrong_size)
+{
     (void)setting;
     config->has_iothub = iothub_connection_parse(text, &config->iothub, wrong, wrong_size);
     return config->has_iothub;
@@ -205,12 +223,14 @@ bool parse_iothub(const struct setting *setting, const char *text, struct config
 
 /* The rule on http is checked with the others that need more than one setting. */
 bool parse_base_url(const struct setting *setting, const char *text, struct config *config, char *wrong,
-                    size_t wrong_size) {
+                    size_t wrong_size)
+{
     return upstream_url_check(text, true, field(setting, config), setting->size, wrong, wrong_size);
 }
 
 bool parse_entra(const struct setting *setting, const char *text, struct config *config, char *wrong,
-                 size_t wrong_size) {
+                 size_t wrong_size)
+{
     (void)text;
     (void)config;
     snprintf(wrong, wrong_size, "Microsoft Entra credentials are not built in yet; use %s",

@@ -22,13 +22,15 @@ struct connections {
 /* The one thread-local of the program: recv() has no argument through which a table could be passed. */
 static _Thread_local struct connections *current;
 
-static void unlink_connection(struct connections *connections, struct connection *c) {
+static void unlink_connection(struct connections *connections, struct connection *c)
+{
     struct list *list = &connections->phases[c->phase];
     *(c->prev != NULL ? &c->prev->next : &list->first) = c->next;
     *(c->next != NULL ? &c->next->prev : &list->last) = c->prev;
 }
 
-static void enter(struct connections *connections, struct connection *c, enum connection_phase phase) {
+static void enter(struct connections *connections, struct connection *c, enum connection_phase phase)
+{
     struct list *list = &connections->phases[phase];
     c->phase = phase;
     c->since_ms = clock_monotonic_ms();
@@ -38,17 +40,20 @@ static void enter(struct connections *connections, struct connection *c, enum co
     list->last = c;
 }
 
-static void move(struct connections *connections, struct connection *c, enum connection_phase phase) {
+static void move(struct connections *connections, struct connection *c, enum connection_phase phase)
+{
     unlink_connection(connections, c);
     enter(connections, c, phase);
 }
 
-static void cut(struct connections *connections, struct connection *c) {
+static void cut(struct connections *connections, struct connection *c)
+{
     shutdown(c->fd, SHUT_RDWR);
     move(connections, c, CONNECTION_CLOSING);
 }
 
-int connections_new(const struct connections_options *options, struct connections **ret_connections) {
+int connections_new(const struct connections_options *options, struct connections **ret_connections)
+{
     struct connections *connections = calloc(1, sizeof *connections);
     if (connections == NULL)
         return -ENOMEM;
@@ -57,18 +62,21 @@ int connections_new(const struct connections_options *options, struct connection
     return 0;
 }
 
-void connections_free(struct connections *connections) {
+void connections_free(struct connections *connections)
+{
     if (connections == NULL)
         return;
     free(connections->by_fd);
     free(connections);
 }
 
-void connections_use(struct connections *connections) {
+void connections_use(struct connections *connections)
+{
     current = connections;
 }
 
-bool connections_may_accept(struct connections *connections) {
+bool connections_may_accept(struct connections *connections)
+{
     if (atomic_load_explicit(connections->options.count, memory_order_relaxed) <
         connections->options.max_connections)
         return true;
@@ -84,7 +92,8 @@ bool connections_may_accept(struct connections *connections) {
     return false;
 }
 
-static int reserve_fd(struct connections *connections, int fd) {
+static int reserve_fd(struct connections *connections, int fd)
+{
     if ((size_t)fd < connections->by_fd_size)
         return 0;
     size_t size = (size_t)fd * 2 + 64;
@@ -98,7 +107,8 @@ static int reserve_fd(struct connections *connections, int fd) {
     return 0;
 }
 
-struct connection *connections_open(struct connections *connections, int fd) {
+struct connection *connections_open(struct connections *connections, int fd)
+{
     struct connection *c = calloc(1, sizeof *c);
     if (c == NULL || reserve_fd(connections, fd) != 0) {
         free(c);
@@ -114,7 +124,8 @@ struct connection *connections_open(struct connections *connections, int fd) {
     return c;
 }
 
-void connections_closed(struct connections *connections, struct connection *c) {
+void connections_closed(struct connections *connections, struct connection *c)
+{
     if (c == NULL)
         return;
     unlink_connection(connections, c);
@@ -124,11 +135,13 @@ void connections_closed(struct connections *connections, struct connection *c) {
     free(c);
 }
 
-void connections_request_begins(struct connections *connections, struct connection *c) {
+void connections_request_begins(struct connections *connections, struct connection *c)
+{
     move(connections, c, CONNECTION_REQUEST);
 }
 
-void connections_request_ends(struct connections *connections, struct connection *c) {
+void connections_request_ends(struct connections *connections, struct connection *c)
+{
     if (c->phase == CONNECTION_REQUEST)
         move(connections, c, framing_in_head(&c->framing) ? CONNECTION_HEAD : CONNECTION_IDLE);
 }
@@ -136,7 +149,8 @@ void connections_request_ends(struct connections *connections, struct connection
 /* Answers what libmicrohttpd never gets to see, then lets the client read the answer: closing at once would
  * reset the connection while its bytes are still coming, and the reset may overtake the answer. */
 void connections_refuse(struct connections *connections, struct connection *c, enum problem_code code,
-                        const char *detail) {
+                        const char *detail)
+{
     if (c->refused)
         return;
     c->refused = true;
@@ -146,7 +160,8 @@ void connections_refuse(struct connections *connections, struct connection *c, e
 }
 
 /* Throws away what a refused client still sends; 0 at its end, else -1 with EAGAIN. */
-static ssize_t discard(int fd, recv_fn *receive) {
+static ssize_t discard(int fd, recv_fn *receive)
+{
     char scratch[16384];
     for (unsigned rounds = 0; rounds < 16; rounds++) {
         ssize_t n = receive(fd, scratch, sizeof scratch, 0);
@@ -157,7 +172,8 @@ static ssize_t discard(int fd, recv_fn *receive) {
     return -1;
 }
 
-ssize_t connections_recv(int fd, void *buffer, size_t size, int flags, recv_fn *receive) {
+ssize_t connections_recv(int fd, void *buffer, size_t size, int flags, recv_fn *receive)
+{
     struct connections *connections = current;
     struct connection *c =
         connections != NULL && (size_t)fd < connections->by_fd_size ? connections->by_fd[fd] : NULL;
@@ -187,7 +203,8 @@ ssize_t connections_recv(int fd, void *buffer, size_t size, int flags, recv_fn *
     return discard(fd, receive);
 }
 
-static void sweep_phase(struct connections *connections, enum connection_phase phase, uint64_t before_ms) {
+static void sweep_phase(struct connections *connections, enum connection_phase phase, uint64_t before_ms)
+{
     struct connection *c = connections->phases[phase].first;
     while (c != NULL && c->since_ms <= before_ms) {
         struct connection *next = c->next;
@@ -200,7 +217,8 @@ static void sweep_phase(struct connections *connections, enum connection_phase p
     }
 }
 
-void connections_sweep(struct connections *connections, uint64_t now_ms) {
+void connections_sweep(struct connections *connections, uint64_t now_ms)
+{
     const uint64_t patience[CONNECTION_PHASES] = {
         [CONNECTION_IDLE] = CONNECTION_IDLE_MS,
         [CONNECTION_HEAD] = CONNECTION_HEAD_MS,
@@ -212,7 +230,8 @@ void connections_sweep(struct connections *connections, uint64_t now_ms) {
             sweep_phase(connections, phase, now_ms - patience[phase]);
 }
 
-unsigned connections_close_idle(struct connections *connections) {
+unsigned connections_close_idle(struct connections *connections)
+{
     static const enum connection_phase between[] = {CONNECTION_IDLE, CONNECTION_HEAD};
     for (size_t i = 0; i < sizeof between / sizeof *between; i++)
         for (struct connection *c = connections->phases[between[i]].first, *next; c != NULL; c = next) {
@@ -223,6 +242,7 @@ unsigned connections_close_idle(struct connections *connections) {
     return connections->open;
 }
 
-unsigned connections_open_count(const struct connections *connections) {
+unsigned connections_open_count(const struct connections *connections)
+{
     return connections->open;
 }

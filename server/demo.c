@@ -11,7 +11,8 @@
 
 /* A plausible climate: a daily wave, a device's own offset, and a little noise that is the same for the same
  * second. */
-static void reading_text(unsigned device, int64_t at, char *out, size_t size) {
+static void reading_text(unsigned device, int64_t at, char *out, size_t size)
+{
     char when[TIME_RFC3339_SIZE];
     uint32_t noise = (uint32_t)(at * 2654435761u) ^ device * 40503u;
     double day = 2 * M_PI * (double)(at % DAY_S) / DAY_S;
@@ -23,14 +24,16 @@ static void reading_text(unsigned device, int64_t at, char *out, size_t size) {
              when);
 }
 
-static int store_reading(const struct demo *demo, unsigned device, int64_t at) {
+static int store_reading(const struct demo *demo, unsigned device, int64_t at)
+{
     char id[16], text[128];
     snprintf(id, sizeof id, "demo-%u", device);
     reading_text(device, at, text, sizeof text);
     return sqlite_db_backfill(demo->db, id, text, __builtin_strlen(text), at, demo->ttl_s);
 }
 
-static int fill(const struct demo *demo, unsigned device, int64_t now) {
+static int fill(const struct demo *demo, unsigned device, int64_t now)
+{
     char id[16], patch[128];
     snprintf(id, sizeof id, "demo-%u", device);
     int64_t newest = sqlite_db_newest(demo->db, id);
@@ -49,14 +52,16 @@ static int fill(const struct demo *demo, unsigned device, int64_t now) {
     return sqlite_db_patch(demo->db, id, patch);
 }
 
-static void on_second(uv_timer_t *timer) {
+static void on_second(uv_timer_t *timer)
+{
     const struct demo *demo = timer->data;
     int64_t now = clock_wall_s();
     for (unsigned device = 1; device <= DEMO_DEVICES; device++)
         store_reading(demo, device, now);
 }
 
-int demo_start(struct demo *demo, uv_loop_t *loop, struct sqlite_db *db, int64_t ttl_s) {
+int demo_start(struct demo *demo, uv_loop_t *loop, struct sqlite_db *db, int64_t ttl_s)
+{
     int64_t now = clock_wall_s();
     demo->db = db;
     demo->ttl_s = ttl_s;
@@ -73,7 +78,8 @@ int demo_start(struct demo *demo, uv_loop_t *loop, struct sqlite_db *db, int64_t
     return uv_timer_start(&demo->timer, on_second, 1000, 1000);
 }
 
-void demo_stop(struct demo *demo) {
+void demo_stop(struct demo *demo)
+{
     if (demo->db != NULL)
         uv_close((uv_handle_t *)&demo->timer, NULL);
 }

@@ -67,52 +67,61 @@ static const uint8_t classes[256] = {
 };
 /* clang-format on */
 
-static bool is(unsigned char c, unsigned class) {
+static bool is(unsigned char c, unsigned class)
+{
     return (classes[c] & class) != 0;
 }
 
-static char lower(char c) {
+static char lower(char c)
+{
     return c >= 'A' && c <= 'Z' ? (char)(c + ('a' - 'A')) : c;
 }
 
-static int hex_digit(char c) {
+static int hex_digit(char c)
+{
     if (c >= '0' && c <= '9')
         return c - '0';
     c = lower(c);
     return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
 }
 
-static bool refuse(struct framing *f, enum problem_code code, const char *detail) {
+static bool refuse(struct framing *f, enum problem_code code, const char *detail)
+{
     f->fault = true;
     f->code = code;
     f->detail = detail;
     return false;
 }
 
-static bool bad(struct framing *f, const char *detail) {
+static bool bad(struct framing *f, const char *detail)
+{
     return refuse(f, PROBLEM_BAD_REQUEST, detail);
 }
 
 /* Keeps the token's first bytes in lower case; longer tokens are none of those that we judge. */
-static void token_add(struct framing *f, char c) {
+static void token_add(struct framing *f, char c)
+{
     if (f->seen < sizeof f->token)
         f->token[f->seen] = lower(c);
     if (f->seen < UINT8_MAX)
         f->seen++;
 }
 
-static bool token_is(const struct framing *f, const char *text) {
+static bool token_is(const struct framing *f, const char *text)
+{
     size_t len = strlen(text);
     return f->seen == len && len <= sizeof f->token && memcmp(f->token, text, len) == 0;
 }
 
-static bool head_grows(struct framing *f) {
+static bool head_grows(struct framing *f)
+{
     if (++f->head_len > FRAMING_HEAD_MAX)
         return refuse(f, PROBLEM_HEADERS_TOO_LARGE, "The header fields are too large");
     return true;
 }
 
-static bool method_byte(struct framing *f, char c) {
+static bool method_byte(struct framing *f, char c)
+{
     if (is((unsigned char)c, TCHAR)) {
         token_add(f, c);
         return f->seen <= sizeof f->token || bad(f, "The method is too long");
@@ -123,7 +132,8 @@ static bool method_byte(struct framing *f, char c) {
     return true;
 }
 
-static bool target_byte(struct framing *f, char c) {
+static bool target_byte(struct framing *f, char c)
+{
     if (is((unsigned char)c, TARGET_CHAR)) {
         if (f->target_len == 0 && c != '/' && !(c == '*' && token_is(f, "options")) && lower(c) != 'h')
             return bad(f, "The request target must begin with a slash");
@@ -139,7 +149,8 @@ static bool target_byte(struct framing *f, char c) {
 }
 
 /* "HTTP/1.1" or "HTTP/1.0"; another version in the right form is a version we do not speak. */
-static bool version_byte(struct framing *f, char c) {
+static bool version_byte(struct framing *f, char c)
+{
     static const char prefix[] = "HTTP/";
 
     if (f->matched < 5) {
@@ -164,7 +175,8 @@ static bool version_byte(struct framing *f, char c) {
     return true;
 }
 
-static bool head_complete(struct framing *f) {
+static bool head_complete(struct framing *f)
+{
     if (!f->host && !f->http_1_0)
         return bad(f, "The Host header is missing");
     if (f->te && f->cl)
@@ -181,7 +193,8 @@ static bool head_complete(struct framing *f) {
     return true;
 }
 
-static bool field_name_done(struct framing *f) {
+static bool field_name_done(struct framing *f)
+{
     static const char *const twice[] = {
         [HOST] = "There is more than one Host header",
         [CONTENT_LENGTH] = "There is more than one Content-Length header",
@@ -208,7 +221,8 @@ static bool field_name_done(struct framing *f) {
 }
 
 /* uri-host [ ":" port ] (RFC 9110, 7.2); where it stands is kept in line_len. */
-static bool host_byte(struct framing *f, char c) {
+static bool host_byte(struct framing *f, char c)
+{
     enum { BEGIN, NAME, ADDRESS, AFTER_ADDRESS, PORT };
     unsigned char byte = (unsigned char)c;
 
@@ -230,7 +244,8 @@ static bool host_byte(struct framing *f, char c) {
     }
 }
 
-static bool length_byte(struct framing *f, char c) {
+static bool length_byte(struct framing *f, char c)
+{
     if (c < '0' || c > '9')
         return bad(f, "The Content-Length header is malformed");
     if (f->body_left > (UINT64_MAX / 2 - 9) / 10)
@@ -240,7 +255,8 @@ static bool length_byte(struct framing *f, char c) {
 }
 
 /* One byte of a judged value, trailing white space included. */
-static bool judged_value_byte(struct framing *f, char c) {
+static bool judged_value_byte(struct framing *f, char c)
+{
     if (c == ' ' || c == '\t') {
         f->matched = 1;
         return true;
@@ -256,7 +272,8 @@ static bool judged_value_byte(struct framing *f, char c) {
     return true;
 }
 
-static bool judged_value_done(struct framing *f) {
+static bool judged_value_done(struct framing *f)
+{
     switch (f->field) {
     case HOST: return (f->seen > 0 && f->line_len != 2) || bad(f, "The Host header is empty or cut off");
     case CONTENT_LENGTH: return f->seen > 0 || bad(f, "The Content-Length header is empty");
@@ -271,7 +288,8 @@ static bool judged_value_done(struct framing *f) {
     }
 }
 
-static bool field_byte(struct framing *f, char c) {
+static bool field_byte(struct framing *f, char c)
+{
     switch (f->state) {
     case FIELD_START:
         if (c == '\r') {
@@ -306,7 +324,8 @@ static bool field_byte(struct framing *f, char c) {
     }
 }
 
-static bool chunk_size_byte(struct framing *f, char c) {
+static bool chunk_size_byte(struct framing *f, char c)
+{
     if (++f->line_len > FRAMING_LINE_MAX)
         return bad(f, "A chunk size line is too long");
     if (f->state == CHUNK_EXTENSION) {
@@ -329,7 +348,8 @@ static bool chunk_size_byte(struct framing *f, char c) {
     return true;
 }
 
-static bool trailer_byte(struct framing *f, char c) {
+static bool trailer_byte(struct framing *f, char c)
+{
     if (!head_grows(f))
         return false;
     switch (f->state) {
@@ -360,7 +380,8 @@ static bool trailer_byte(struct framing *f, char c) {
 }
 
 /* The LF that must follow a CR, and what comes after it. */
-static bool line_feed(struct framing *f, char c) {
+static bool line_feed(struct framing *f, char c)
+{
     if (c != '\n')
         return bad(f, "A line does not end with CR LF");
     switch (f->state) {
@@ -383,7 +404,8 @@ static bool line_feed(struct framing *f, char c) {
     }
 }
 
-static bool start_byte(struct framing *f, char c) {
+static bool start_byte(struct framing *f, char c)
+{
     uint32_t blank_lines = f->state == START ? f->line_len : 0;
 
     /* RFC 9112, 2.2: one empty line before a request line is forgiven. */
@@ -399,7 +421,8 @@ static bool start_byte(struct framing *f, char c) {
     return true;
 }
 
-static bool byte(struct framing *f, char c) {
+static bool byte(struct framing *f, char c)
+{
     switch (f->state) {
     case START: return start_byte(f, c);
     case METHOD: return head_grows(f) && method_byte(f, c);
@@ -422,7 +445,8 @@ static bool byte(struct framing *f, char c) {
 }
 
 /* Bytes of a body or a chunk, and of a value that nobody judges, are passed in runs. Returns how many. */
-static size_t run(struct framing *f, const char *bytes, size_t len) {
+static size_t run(struct framing *f, const char *bytes, size_t len)
+{
     if (f->state == BODY || f->state == CHUNK_DATA) {
         size_t n = f->body_left < len ? (size_t)f->body_left : len;
         f->body_left -= n;
@@ -449,7 +473,8 @@ static size_t run(struct framing *f, const char *bytes, size_t len) {
     return 0;
 }
 
-size_t framing_feed(struct framing *f, const char *bytes, size_t len) {
+size_t framing_feed(struct framing *f, const char *bytes, size_t len)
+{
     size_t whole = 0; /* up to here the requests in this piece are complete */
 
     if (f->fault)
@@ -468,10 +493,12 @@ size_t framing_feed(struct framing *f, const char *bytes, size_t len) {
     return len;
 }
 
-bool framing_idle(const struct framing *f) {
+bool framing_idle(const struct framing *f)
+{
     return f->state == START || f->state == START_LF;
 }
 
-bool framing_in_head(const struct framing *f) {
+bool framing_in_head(const struct framing *f)
+{
     return f->state > START_LF && f->state <= HEAD_LF;
 }

@@ -10,7 +10,8 @@
 
 #define BACKLOG 4096
 
-static int listen_one(const struct sockaddr *address, socklen_t len, int share) {
+static int listen_one(const struct sockaddr *address, socklen_t len, int share)
+{
     const int on = 1;
     int fd = socket(address->sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd < 0)
@@ -26,7 +27,8 @@ static int listen_one(const struct sockaddr *address, socklen_t len, int share) 
     return fd;
 }
 
-static void write_address(const struct sockaddr_storage *bound, socklen_t len, char *out, size_t size) {
+static void write_address(const struct sockaddr_storage *bound, socklen_t len, char *out, size_t size)
+{
     char host[NI_MAXHOST], port[NI_MAXSERV];
     if (getnameinfo((const struct sockaddr *)bound, len, host, sizeof host, port, sizeof port,
                     NI_NUMERICHOST | NI_NUMERICSERV) != 0)
@@ -41,7 +43,8 @@ static void write_address(const struct sockaddr_storage *bound, socklen_t len, c
  * ones join while it still holds the address.
  */
 static int open_all(const struct sockaddr *wanted, socklen_t wanted_len, int *fds, unsigned count,
-                    struct sockaddr_storage *bound, socklen_t *bound_len) {
+                    struct sockaddr_storage *bound, socklen_t *bound_len)
+{
     const int on = 1;
     unsigned opened = 0;
     int error, first = listen_one(wanted, wanted_len, 0);
@@ -72,7 +75,8 @@ fail:
 }
 
 int listen_open(const char *host, unsigned port, int *fds, unsigned count, char *address, size_t address_size,
-                char *message, size_t message_size) {
+                char *message, size_t message_size)
+{
     const struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE | AI_NUMERICSERV};
     struct addrinfo *found;
     struct sockaddr_storage bound;

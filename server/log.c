@@ -43,7 +43,8 @@ struct log {
     char data[FLUSH_AT + 2 * LINE_BYTES];
 };
 
-int log_new(int fd, enum log_level level, struct log **ret_log) {
+int log_new(int fd, enum log_level level, struct log **ret_log)
+{
     struct stat st;
     struct log *log = calloc(1, sizeof *log);
     if (log == NULL)
@@ -56,17 +57,19 @@ int log_new(int fd, enum log_level level, struct log **ret_log) {
     return 0;
 }
 
-void log_free(struct log *log) {
+void log_free(struct log *log)
+{
     if (log == NULL)
         return;
     log_flush(log);
     free(log);
 }
 
-/* --- building a line ------------------------------------------------------------------- */
+/* --- building a line --------------------------------------------------------------------------- */
 
 /* All of it or nothing. Room for the end of the line is kept. */
-static void put(struct log *log, const char *bytes, size_t len) {
+static void put(struct log *log, const char *bytes, size_t len)
+{
     if (log->overflow || log->at + len > log->used + LINE_BYTES - LINE_TAIL) {
         log->overflow = true;
         return;
@@ -75,11 +78,13 @@ static void put(struct log *log, const char *bytes, size_t len) {
     log->at += len;
 }
 
-static void put_text(struct log *log, const char *text) {
+static void put_text(struct log *log, const char *text)
+{
     put(log, text, strlen(text));
 }
 
-static void put_escaped(struct log *log, unsigned char c) {
+static void put_escaped(struct log *log, unsigned char c)
+{
     char escape[8];
     if (c == '"' || c == '\\')
         snprintf(escape, sizeof escape, "\\%c", c);
@@ -89,7 +94,8 @@ static void put_escaped(struct log *log, unsigned char c) {
 }
 
 /* A JSON string of at most VALUE_BYTES of text, cut between characters. */
-static void put_string(struct log *log, const char *value) {
+static void put_string(struct log *log, const char *value)
+{
     const char *end =
         value + strnlen(value, VALUE_BYTES + 4); /* enough to see the whole character at the cut */
 
@@ -112,7 +118,8 @@ static void put_string(struct log *log, const char *value) {
 }
 
 /* A field is in the line whole or not at all: a field begins here and ends with end_field(). */
-static size_t begin_field(struct log *log, const char *key) {
+static size_t begin_field(struct log *log, const char *key)
+{
     size_t start = log->at;
     put(log, ",\"", 2);
     put_text(log, key);
@@ -120,13 +127,15 @@ static size_t begin_field(struct log *log, const char *key) {
     return start;
 }
 
-static void end_field(struct log *log, size_t start) {
+static void end_field(struct log *log, size_t start)
+{
     if (log->overflow)
         log->at = start;
 }
 
 /* The line itself, whatever its level. */
-static void begin_line(struct log *log, enum log_level level, const char *message) {
+static void begin_line(struct log *log, enum log_level level, const char *message)
+{
     char time[TIME_RFC3339_SIZE];
 
     time_format_rfc3339_us(clock_wall_us(), time);
@@ -140,7 +149,8 @@ static void begin_line(struct log *log, enum log_level level, const char *messag
     put_string(log, message);
 }
 
-static void end_line(struct log *log) {
+static void end_line(struct log *log)
+{
     /* put() left room for these. */
     if (log->overflow) {
         memcpy(log->data + log->at, truncated_text, sizeof truncated_text - 1);
@@ -151,14 +161,16 @@ static void end_line(struct log *log) {
     log->used = log->at;
 }
 
-bool log_begin(struct log *log, enum log_level level, const char *message) {
+bool log_begin(struct log *log, enum log_level level, const char *message)
+{
     if (level > log->level)
         return false;
     begin_line(log, level, message);
     return true;
 }
 
-void log_text(struct log *log, const char *key, const char *value) {
+void log_text(struct log *log, const char *key, const char *value)
+{
     size_t start = begin_field(log, key);
     if (value == NULL)
         put_text(log, "null");
@@ -167,7 +179,8 @@ void log_text(struct log *log, const char *key, const char *value) {
     end_field(log, start);
 }
 
-void log_number(struct log *log, const char *key, int64_t value) {
+void log_number(struct log *log, const char *key, int64_t value)
+{
     char text[24];
     size_t start = begin_field(log, key);
     snprintf(text, sizeof text, "%lld", (long long)value);
@@ -175,7 +188,8 @@ void log_number(struct log *log, const char *key, int64_t value) {
     end_field(log, start);
 }
 
-void log_milliseconds(struct log *log, const char *key, uint64_t microseconds) {
+void log_milliseconds(struct log *log, const char *key, uint64_t microseconds)
+{
     char text[32];
     size_t start = begin_field(log, key);
     snprintf(text, sizeof text, "%llu.%03u", (unsigned long long)(microseconds / 1000),
@@ -184,22 +198,25 @@ void log_milliseconds(struct log *log, const char *key, uint64_t microseconds) {
     end_field(log, start);
 }
 
-void log_bool(struct log *log, const char *key, bool value) {
+void log_bool(struct log *log, const char *key, bool value)
+{
     size_t start = begin_field(log, key);
     put_text(log, value ? "true" : "false");
     end_field(log, start);
 }
 
-void log_end(struct log *log) {
+void log_end(struct log *log)
+{
     end_line(log);
     if (log->used >= FLUSH_AT)
         log_flush(log);
 }
 
-/* --- writing --------------------------------------------------------------------------- */
+/* --- writing ----------------------------------------------------------------------------------- */
 
 /* Whether a write of PIPE_BUF bytes would go through now, or before the deadline. */
-static bool writable(struct log *log) {
+static bool writable(struct log *log)
+{
     struct pollfd p = {.fd = log->fd, .events = POLLOUT};
     uint64_t now = clock_monotonic_ms();
     int wait = log->stuck || now >= log->deadline_ms ? 0 : (int)(log->deadline_ms - now);
@@ -211,7 +228,8 @@ static bool writable(struct log *log) {
 }
 
 /* Returns how many bytes went out: all, or fewer where the reader is gone or does not come. */
-static size_t write_all(struct log *log, const char *data, size_t len) {
+static size_t write_all(struct log *log, const char *data, size_t len)
+{
     size_t done = 0;
     while (done < len && writable(log)) {
         ssize_t n = write(log->fd, data + done, len - done);
@@ -224,7 +242,8 @@ static size_t write_all(struct log *log, const char *data, size_t len) {
 }
 
 /* The length of the whole lines at `start` that go into one write: at least one line, however long. */
-static size_t lines_for_one_write(const struct log *log, size_t start) {
+static size_t lines_for_one_write(const struct log *log, size_t start)
+{
     size_t len = log->used - start;
     if (len <= log->write_max)
         return len;
@@ -234,7 +253,8 @@ static size_t lines_for_one_write(const struct log *log, size_t start) {
     return (size_t)(last - (log->data + start)) + 1;
 }
 
-static uint64_t count_lines(const char *data, size_t len) {
+static uint64_t count_lines(const char *data, size_t len)
+{
     uint64_t lines = 0;
     for (size_t i = 0; i < len; i++)
         lines += data[i] == '\n';
@@ -242,7 +262,8 @@ static uint64_t count_lines(const char *data, size_t len) {
 }
 
 /* Writes a run of whole lines. */
-static bool write_lines(struct log *log, const char *data, size_t len, size_t *ret_done) {
+static bool write_lines(struct log *log, const char *data, size_t len, size_t *ret_done)
+{
     size_t done = write_all(log, data, len);
     if (done < len)
         log->torn = done > 0 && data[done - 1] != '\n';
@@ -251,7 +272,8 @@ static bool write_lines(struct log *log, const char *data, size_t len, size_t *r
 }
 
 /* Says how many lines are missing before the next ones. It is built behind the lines that wait. */
-static bool report_dropped(struct log *log) {
+static bool report_dropped(struct log *log)
+{
     size_t start = log->used;
     size_t done;
 
@@ -266,14 +288,16 @@ static bool report_dropped(struct log *log) {
 }
 
 /* Ends a torn line and reports what was lost, so that the next line is one of its own. */
-static bool resume(struct log *log) {
+static bool resume(struct log *log)
+{
     if (log->torn && write_all(log, "\n", 1) != 1)
         return false;
     log->torn = false;
     return log->dropped == 0 || report_dropped(log);
 }
 
-void log_flush(struct log *log) {
+void log_flush(struct log *log)
+{
     size_t start = 0;
 
     if (log->used == 0)

@@ -10,7 +10,8 @@
 extern char **environ;
 
 /* Two tables for tests and generators; not in --help because no operator needs them. */
-static bool print_table(const char *flag) {
+static bool print_table(const char *flag)
+{
     struct buffer out = {0};
 
     if (strcmp(flag, "--print-routes") == 0)
@@ -24,7 +25,8 @@ static bool print_table(const char *flag) {
     return true;
 }
 
-int main(int argc, char **argv) {
+int main(int argc, char **argv)
+{
     struct config config = {0};
     enum config_action action;
     int status = 0;

@@ -26,7 +26,7 @@ static const char *const methods[] = {"GET",     "POST",   "HEAD",    "PATCH", "
                                       "OPTIONS", "DELETE", "CONNECT", "TRACE"};
 static const char other[] = "_OTHER";
 
-/* --- one worker's counters ------------------------------------------------------------- */
+/* --- one worker's counters --------------------------------------------------------------------- */
 
 /* What was counted under one set of labels. `a` and `b` are static text; within one worker they are told
  * apart by their address. Only the worker writes; a scrape on another thread reads. */
@@ -57,7 +57,8 @@ struct metrics {
     _Atomic double request_units;
 };
 
-struct metrics *metrics_new(void) {
+struct metrics *metrics_new(void)
+{
     struct metrics *metrics = calloc(1, sizeof *metrics);
     if (metrics == NULL)
         return NULL;
@@ -67,12 +68,14 @@ struct metrics *metrics_new(void) {
     return metrics;
 }
 
-static void free_family(struct family *family) {
+static void free_family(struct family *family)
+{
     for (size_t i = 0; i < SLOTS; i++)
         free(atomic_load_explicit(&family->slots[i], memory_order_relaxed));
 }
 
-void metrics_free(struct metrics *metrics) {
+void metrics_free(struct metrics *metrics)
+{
     if (metrics == NULL)
         return;
     free_family(&metrics->requests);
@@ -82,12 +85,14 @@ void metrics_free(struct metrics *metrics) {
 }
 
 /* A load and a store instead of a locked add: there is one writer. */
-static void add(_Atomic uint64_t *counter, uint64_t n) {
+static void add(_Atomic uint64_t *counter, uint64_t n)
+{
     atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + n,
                           memory_order_relaxed);
 }
 
-static size_t hash(const char *a, const char *b, unsigned status) {
+static size_t hash(const char *a, const char *b, unsigned status)
+{
     uint64_t h = (uintptr_t)a * UINT64_C(0x9e3779b97f4a7c15);
     h = (h ^ (uintptr_t)b) * UINT64_C(0xbf58476d1ce4e5b9);
     h = (h ^ status) * UINT64_C(0x94d049bb133111eb);
@@ -95,7 +100,8 @@ static size_t hash(const char *a, const char *b, unsigned status) {
 }
 
 static struct series *add_series(struct family *family, struct series *_Atomic *slot, const char *a,
-                                 const char *b, unsigned status) {
+                                 const char *b, unsigned status)
+{
     struct series *series = family->used < SERIES_MAX ? calloc(1, sizeof *series) : NULL;
     if (series == NULL)
         return &family->rest;
@@ -108,7 +114,8 @@ static struct series *add_series(struct family *family, struct series *_Atomic *
 }
 
 /* Half of the slots stay empty, so the search ends. */
-static struct series *find_series(struct family *family, const char *a, const char *b, unsigned status) {
+static struct series *find_series(struct family *family, const char *a, const char *b, unsigned status)
+{
     for (size_t i = hash(a, b, status);; i++) {
         struct series *_Atomic *slot = &family->slots[i % SLOTS];
         struct series *series = atomic_load_explicit(slot, memory_order_relaxed);
@@ -119,7 +126,8 @@ static struct series *find_series(struct family *family, const char *a, const ch
     }
 }
 
-static void observe(struct series *series, unsigned long duration_us) {
+static void observe(struct series *series, unsigned long duration_us)
+{
     size_t i = 0;
     while (i < COUNT(buckets) && duration_us > buckets[i].us)
         i++;
@@ -129,7 +137,8 @@ static void observe(struct series *series, unsigned long duration_us) {
 
 /* The method's own static text: what a parser hands us lives no longer than its connection, and a caller may
  * make up as many methods as it likes. */
-static const char *static_method(const char *method) {
+static const char *static_method(const char *method)
+{
     for (size_t i = 0; method != NULL && i < COUNT(methods); i++) {
         if (strcmp(method, methods[i]) == 0)
             return methods[i];
@@ -137,40 +146,46 @@ static const char *static_method(const char *method) {
     return other;
 }
 
-static void add_active(struct metrics *metrics, int64_t n) {
+static void add_active(struct metrics *metrics, int64_t n)
+{
     int64_t active = atomic_load_explicit(&metrics->active_requests, memory_order_relaxed);
     atomic_store_explicit(&metrics->active_requests, active + n, memory_order_relaxed);
 }
 
-void metrics_request_begin(struct metrics *metrics, const char *method, const char *route) {
+void metrics_request_begin(struct metrics *metrics, const char *method, const char *route)
+{
     (void)method;
     (void)route;
     add_active(metrics, 1);
 }
 
 void metrics_request_end(struct metrics *metrics, const char *method, const char *route, unsigned status,
-                         unsigned long duration_us) {
+                         unsigned long duration_us)
+{
     add_active(metrics, -1);
     observe(find_series(&metrics->requests, static_method(method), route, status), duration_us);
 }
 
 void metrics_upstream(struct metrics *metrics, const char *upstream, const char *operation, unsigned status,
-                      unsigned long duration_us) {
+                      unsigned long duration_us)
+{
     observe(find_series(&metrics->upstream, upstream, operation, status), duration_us);
 }
 
-void metrics_retry(struct metrics *metrics, const char *upstream, const char *operation) {
+void metrics_retry(struct metrics *metrics, const char *upstream, const char *operation)
+{
     add(&find_series(&metrics->retries, upstream, operation, 0)->counts[0], 1);
 }
 
-void metrics_request_units(struct metrics *metrics, double units) {
+void metrics_request_units(struct metrics *metrics, double units)
+{
     if (!(units > 0) || isinf(units)) /* a counter never falls, whatever an upstream says */
         return;
     double sum = atomic_load_explicit(&metrics->request_units, memory_order_relaxed);
     atomic_store_explicit(&metrics->request_units, sum + units, memory_order_relaxed);
 }
 
-/* --- the text -------------------------------------------------------------------------- */
+/* --- the text ---------------------------------------------------------------------------------- */
 
 /* What a scrape looks at. */
 struct scrape {
@@ -191,7 +206,8 @@ struct metric {
     const char *names[3];
 };
 
-static void append_label(struct buffer *out, const char *name, const char *value) {
+static void append_label(struct buffer *out, const char *name, const char *value)
+{
     buffer_append_text(out, name);
     buffer_append_text(out, "=\"");
     for (; *value != '\0'; value++) {
@@ -207,7 +223,8 @@ static void append_label(struct buffer *out, const char *name, const char *value
 
 /* `name{a="..",b="..",status="..",le=".."} `; le may be NULL. */
 static void append_name(struct buffer *out, const struct metric *metric, const char *suffix,
-                        const struct series *series, const char *le) {
+                        const struct series *series, const char *le)
+{
     buffer_append_text(out, metric->name);
     buffer_append_text(out, suffix);
     buffer_append_char(out, '{');
@@ -221,7 +238,8 @@ static void append_name(struct buffer *out, const struct metric *metric, const c
     buffer_append_text(out, "} ");
 }
 
-static bool is_empty(const struct series *series) {
+static bool is_empty(const struct series *series)
+{
     for (size_t i = 0; i < BUCKETS; i++) {
         if (atomic_load_explicit(&series->counts[i], memory_order_relaxed) != 0)
             return false;
@@ -229,7 +247,8 @@ static bool is_empty(const struct series *series) {
     return true;
 }
 
-static int compare_labels(const struct series *x, const struct series *y) {
+static int compare_labels(const struct series *x, const struct series *y)
+{
     int order = strcmp(x->a, y->a);
     if (order == 0)
         order = strcmp(x->b, y->b);
@@ -238,12 +257,14 @@ static int compare_labels(const struct series *x, const struct series *y) {
     return order;
 }
 
-static int compare_series(const void *x, const void *y) {
+static int compare_series(const void *x, const void *y)
+{
     return compare_labels(*(const struct series *const *)x, *(const struct series *const *)y);
 }
 
 /* All workers' series of one family, those of equal labels next to each other. */
-static struct buffer collect(const struct scrape *scrape, const struct metric *metric) {
+static struct buffer collect(const struct scrape *scrape, const struct metric *metric)
+{
     struct buffer list = {0};
     for (size_t w = 0; w < scrape->count; w++) {
         const struct family *family =
@@ -262,12 +283,14 @@ static struct buffer collect(const struct scrape *scrape, const struct metric *m
     return list;
 }
 
-static void append_seconds(struct buffer *out, uint64_t us) {
+static void append_seconds(struct buffer *out, uint64_t us)
+{
     buffer_printf(out, "%llu.%06u\n", (unsigned long long)(us / 1000000), (unsigned)(us % 1000000));
 }
 
 static void write_histogram(const struct scrape *scrape, const struct metric *metric,
-                            const struct series *sum) {
+                            const struct series *sum)
+{
     struct buffer *out = scrape->out;
     uint64_t total = 0;
     for (size_t i = 0; i < BUCKETS; i++) {
@@ -282,14 +305,16 @@ static void write_histogram(const struct scrape *scrape, const struct metric *me
     buffer_printf(out, "%llu\n", (unsigned long long)total);
 }
 
-static void write_count(const struct scrape *scrape, const struct metric *metric, const struct series *sum) {
+static void write_count(const struct scrape *scrape, const struct metric *metric, const struct series *sum)
+{
     append_name(scrape->out, metric, "", sum, NULL);
     buffer_printf(scrape->out, "%llu\n", (unsigned long long)sum->counts[0]);
 }
 
 /* Sums the series of equal labels and writes each sum. */
 static void write_sums(const struct scrape *scrape, const struct metric *metric,
-                       void (*write)(const struct scrape *, const struct metric *, const struct series *)) {
+                       void (*write)(const struct scrape *, const struct metric *, const struct series *))
+{
     struct buffer list = collect(scrape, metric);
     struct series **series = (struct series **)(void *)list.data;
     size_t count = list.len / sizeof(struct series *);
@@ -310,35 +335,41 @@ static void write_sums(const struct scrape *scrape, const struct metric *metric,
     buffer_free(&list);
 }
 
-static void write_histograms(const struct scrape *scrape, const struct metric *metric) {
+static void write_histograms(const struct scrape *scrape, const struct metric *metric)
+{
     write_sums(scrape, metric, write_histogram);
 }
 
-static void write_counts(const struct scrape *scrape, const struct metric *metric) {
+static void write_counts(const struct scrape *scrape, const struct metric *metric)
+{
     write_sums(scrape, metric, write_count);
 }
 
-static void write_active(const struct scrape *scrape, const struct metric *metric) {
+static void write_active(const struct scrape *scrape, const struct metric *metric)
+{
     int64_t active = 0;
     for (size_t w = 0; w < scrape->count; w++)
         active += atomic_load_explicit(&scrape->workers[w]->active_requests, memory_order_relaxed);
     buffer_printf(scrape->out, "%s %lld\n", metric->name, (long long)active);
 }
 
-static void write_request_units(const struct scrape *scrape, const struct metric *metric) {
+static void write_request_units(const struct scrape *scrape, const struct metric *metric)
+{
     double units = 0;
     for (size_t w = 0; w < scrape->count; w++)
         units += atomic_load_explicit(&scrape->workers[w]->request_units, memory_order_relaxed);
     buffer_printf(scrape->out, "%s %.15g\n", metric->name, units);
 }
 
-static void write_real(const struct scrape *scrape, const struct metric *metric) {
+static void write_real(const struct scrape *scrape, const struct metric *metric)
+{
     double value = *(const double *)((const char *)&scrape->process + metric->offset);
     if (value >= 0)
         buffer_printf(scrape->out, "%s %.15g\n", metric->name, value);
 }
 
-static void write_integer(const struct scrape *scrape, const struct metric *metric) {
+static void write_integer(const struct scrape *scrape, const struct metric *metric)
+{
     int64_t value = *(const int64_t *)((const char *)&scrape->process + metric->offset);
     if (value >= 0)
         buffer_printf(scrape->out, "%s %lld\n", metric->name, (long long)value);
@@ -379,7 +410,8 @@ static const struct metric table[] = {
      OF_PROCESS(start_time_seconds)},
 };
 
-void metrics_write(struct buffer *out, struct metrics *const *workers, size_t count) {
+void metrics_write(struct buffer *out, struct metrics *const *workers, size_t count)
+{
     const struct scrape scrape = {out, workers, count, process_numbers_read()};
 
     for (size_t i = 0; i < COUNT(table); i++) {

@@ -7,16 +7,19 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-static double seconds(struct timeval t) {
+static double seconds(struct timeval t)
+{
     return (double)t.tv_sec + (double)t.tv_usec / 1e6;
 }
 
-static double cpu_seconds(void) {
+static double cpu_seconds(void)
+{
     struct rusage usage;
     return getrusage(RUSAGE_SELF, &usage) == 0 ? seconds(usage.ru_utime) + seconds(usage.ru_stime) : -1;
 }
 
-static int64_t resident_bytes(void) {
+static int64_t resident_bytes(void)
+{
     long long pages = -1;
     FILE *file = fopen("/proc/self/statm", "re");
     if (file == NULL)
@@ -27,7 +30,8 @@ static int64_t resident_bytes(void) {
     return pages < 0 ? -1 : pages * sysconf(_SC_PAGESIZE);
 }
 
-static int64_t open_fds(void) {
+static int64_t open_fds(void)
+{
     int64_t count = 0;
     DIR *dir = opendir("/proc/self/fd");
     if (dir == NULL)
@@ -38,7 +42,8 @@ static int64_t open_fds(void) {
     return count - 1; /* not the one that reads */
 }
 
-static int64_t max_fds(void) {
+static int64_t max_fds(void)
+{
     struct rlimit limit;
     if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY)
         return -1;
@@ -47,7 +52,8 @@ static int64_t max_fds(void) {
 
 /* The process's start in clock ticks after boot: field 22 of /proc/self/stat. The name in field 2 may hold
  * anything, so the fields are counted from its last parenthesis. */
-static long long start_ticks(void) {
+static long long start_ticks(void)
+{
     char line[1024];
     long long ticks = -1;
     FILE *file = fopen("/proc/self/stat", "re");
@@ -66,7 +72,8 @@ static long long start_ticks(void) {
 
 /* The second the machine started: `btime` of /proc/stat, which unlike a difference of two clocks stays the
  * same from one scrape to the next. */
-static long long boot_second(void) {
+static long long boot_second(void)
+{
     char line[256]; /* longer lines come in pieces; only digits follow, so no piece looks like btime */
     long long second = -1;
     FILE *file = fopen("/proc/stat", "re");
@@ -80,7 +87,8 @@ static long long boot_second(void) {
     return second;
 }
 
-static double start_time_seconds(void) {
+static double start_time_seconds(void)
+{
     long long ticks = start_ticks();
     long long boot = boot_second();
     long per_second = sysconf(_SC_CLK_TCK);
@@ -89,7 +97,8 @@ static double start_time_seconds(void) {
     return (double)boot + (double)ticks / (double)per_second;
 }
 
-struct process_numbers process_numbers_read(void) {
+struct process_numbers process_numbers_read(void)
+{
     return (struct process_numbers){
         .cpu_seconds = cpu_seconds(),
         .resident_bytes = resident_bytes(),

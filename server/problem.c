@@ -30,16 +30,19 @@ static const struct problem_row rows[PROBLEM_COUNT] = {
     [PROBLEM_VERSION_NOT_SUPPORTED] = {"VersionNotSupported", 505, "HTTP Version Not Supported"},
 };
 
-const struct problem_row *problem_row(enum problem_code code) {
+const struct problem_row *problem_row(enum problem_code code)
+{
     return &rows[code];
 }
 
-static void append_text_member(struct buffer *out, const char *name, const char *value) {
+static void append_text_member(struct buffer *out, const char *name, const char *value)
+{
     buffer_printf(out, ",\"%s\":", name);
     buffer_append_json_string(out, value, __builtin_strlen(value));
 }
 
-void problem_write(struct buffer *out, const struct problem *problem, const char *request_id) {
+void problem_write(struct buffer *out, const struct problem *problem, const char *request_id)
+{
     const struct problem_row *row = &rows[problem->code];
 
     buffer_printf(out, "{\"type\":\"about:blank\",\"title\":\"%s\",\"status\":%u", row->title, row->status);
@@ -77,7 +80,8 @@ static const struct problem from_upstream[] = {
     [UPSTREAM_NO_MEMORY] = {.code = PROBLEM_OVERLOADED, .detail = "Out of memory"},
 };
 
-struct problem problem_from_upstream(const struct upstream_result *result) {
+struct problem problem_from_upstream(const struct upstream_result *result)
+{
     struct problem problem = from_upstream[result->status];
     problem.retry_after_s = result->retry_after_s;
     if (rows[problem.code].status == 503 && problem.retry_after_s == 0)
@@ -85,7 +89,8 @@ struct problem problem_from_upstream(const struct upstream_result *result) {
     return problem;
 }
 
-void problems_print(struct buffer *out) {
+void problems_print(struct buffer *out)
+{
     for (unsigned i = 0; i < PROBLEM_COUNT; i++)
         buffer_printf(out, "%c{\"code\":\"%s\",\"status\":%u,\"title\":\"%s\"}", i == 0 ? '[' : ',',
                       rows[i].code, rows[i].status, rows[i].title);

@@ -14,13 +14,15 @@ struct walk {
 
 static _Thread_local struct walk walk;
 
-static uint64_t mix(uint64_t x) {
+static uint64_t mix(uint64_t x)
+{
     x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9u;
     x = (x ^ (x >> 27)) * 0x94d049bb133111ebu;
     return x ^ (x >> 31);
 }
 
-void random_id(char out[RANDOM_ID_SIZE]) {
+void random_id(char out[RANDOM_ID_SIZE])
+{
     static const char hex[] = "0123456789abcdef";
 
     if (!walk.seeded) {

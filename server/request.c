@@ -17,10 +17,10 @@
  * goes first. */
 #define EXPIRE_SLACK_MS 50
 
-/* --- the first call: the head is complete
- * ------------------------------------------------------------------------ */
+/* --- the first call: the head is complete ------------------------------------------------------ */
 
-static void take_request_id(struct request *request) {
+static void take_request_id(struct request *request)
+{
     const char *sent = MHD_lookup_connection_value(request->mhd, MHD_HEADER_KIND, "x-request-id");
     if (sent != NULL) {
         size_t len = strspn(sent, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-");
@@ -33,7 +33,8 @@ static void take_request_id(struct request *request) {
 }
 
 /* "application/json" and "application/json; charset=utf-8" are the same type; another charset is not. */
-static bool same_media_type(const char *sent, const char *type) {
+static bool same_media_type(const char *sent, const char *type)
+{
     size_t len = strlen(type);
     if (strncasecmp(sent, type, len) != 0)
         return false;
@@ -54,7 +55,8 @@ static bool coded(const struct request *request)
     return coding != NULL && strcasecmp(coding, "identity") != 0;
 }
 
-static bool media_type_fits(const struct request *request) {
+static bool media_type_fits(const struct request *request)
+{
     const char *sent = MHD_lookup_connection_value(request->mhd, MHD_HEADER_KIND, "Content-Type");
     for (const char *const *type = request->route->media_types; sent != NULL && *type != NULL; type++)
         if (same_media_type(sent, *type))
@@ -62,11 +64,13 @@ static bool media_type_fits(const struct request *request) {
     return false;
 }
 
-static unsigned rows_left_out(const struct request *request) {
+static unsigned rows_left_out(const struct request *request)
+{
     return request->worker->registry->ops->patch_reported == NULL ? ROUTE_EMBEDDED_ONLY : 0;
 }
 
-static void respond_allow(struct request *request) {
+static void respond_allow(struct request *request)
+{
     struct buffer allow = {0};
     route_allow(request->match.first, rows_left_out(request), &allow);
     const char *text = buffer_terminate(&allow);
@@ -76,7 +80,8 @@ static void respond_allow(struct request *request) {
 }
 
 /* Finds the row; answers where there is none. */
-static bool find_route(struct request *request) {
+static bool find_route(struct request *request)
+{
     const struct route_match *match = &request->match;
     if (match->kind == ROUTE_BAD_TARGET) {
         respond_problem_code(request, PROBLEM_BAD_REQUEST, "The request target is malformed");
@@ -102,7 +107,8 @@ static bool find_route(struct request *request) {
 }
 
 /* The request's own faults, before anything is asked of anybody. */
-static bool vet(struct request *request) {
+static bool vet(struct request *request)
+{
     struct problem problem;
 
     if (request->match.kind == ROUTE_BAD_DEVICE_ID) {
@@ -125,14 +131,16 @@ static bool vet(struct request *request) {
     return true;
 }
 
-static void append_to_worker(struct request *request) {
+static void append_to_worker(struct request *request)
+{
     struct worker *worker = request->worker;
     request->prev = worker->last_request;
     *(worker->last_request != NULL ? &worker->last_request->next : &worker->first_request) = request;
     worker->last_request = request;
 }
 
-static const char *method_label(const char *method) {
+static const char *method_label(const char *method)
+{
     static const char *const known[] = {"GET", "POST", "PATCH", "HEAD", "OPTIONS", "PUT", "DELETE"};
     for (size_t i = 0; i < sizeof known / sizeof *known; i++)
         if (strcmp(known[i], method) == 0)
@@ -140,13 +148,15 @@ static const char *method_label(const char *method) {
     return "_OTHER";
 }
 
-static const char *route_label(const struct request *request) {
+static const char *route_label(const struct request *request)
+{
     return request->match.kind == ROUTE_MATCH || request->match.kind == ROUTE_BAD_DEVICE_ID
                ? routes[request->match.first].template
                : "";
 }
 
-static void begin(struct request *request, const char *method) {
+static void begin(struct request *request, const char *method)
+{
     request->begun = true;
     request->method = method_label(method);
     request->began_us = clock_monotonic_us();
@@ -162,10 +172,10 @@ static void begin(struct request *request, const char *method) {
     vet(request);
 }
 
-/* --- the body
- * ---------------------------------------------------------------------------------------------------- */
+/* --- the body ---------------------------------------------------------------------------------- */
 
-static void take_body(struct request *request, const char *bytes, size_t len) {
+static void take_body(struct request *request, const char *bytes, size_t len)
+{
     size_t max = request->worker->config->max_body;
     bool wanted = request->response == NULL && request->route != NULL && request->route->media_types != NULL;
 
@@ -181,10 +191,10 @@ static void take_body(struct request *request, const char *bytes, size_t len) {
         request->too_large = true;
 }
 
-/* --- handling
- * ---------------------------------------------------------------------------------------------------- */
+/* --- handling ---------------------------------------------------------------------------------- */
 
-static bool overloaded(struct request *request) {
+static bool overloaded(struct request *request)
+{
     struct server *server = request->worker->server;
     if ((request->route->flags & ROUTE_PROBE) != 0)
         return false;
@@ -193,7 +203,8 @@ static bool overloaded(struct request *request) {
     return before >= server->max_in_flight;
 }
 
-static void handle(struct request *request) {
+static void handle(struct request *request)
+{
     request->handled = true;
     if (request->too_large && (request->response == NULL || request->status < 400))
         respond_problem_code(request, PROBLEM_PAYLOAD_TOO_LARGE, "The body is larger than this server takes");
@@ -208,7 +219,8 @@ static void handle(struct request *request) {
     request->route->handle(request);
 }
 
-void request_await(struct request *request, struct operation *operation) {
+void request_await(struct request *request, struct operation *operation)
+{
     if (operation != NULL)
         request->operation = operation;
     else
@@ -217,12 +229,14 @@ void request_await(struct request *request, struct operation *operation) {
                                                    .retry_after_s = 1});
 }
 
-void request_operation_over(struct request *request, const struct upstream_result *result) {
+void request_operation_over(struct request *request, const struct upstream_result *result)
+{
     request->operation = NULL;
     request->upstream_us += result->elapsed_us;
 }
 
-bool request_went_well(struct request *request, const struct upstream_result *result) {
+bool request_went_well(struct request *request, const struct upstream_result *result)
+{
     request_operation_over(request, result);
     if (result->status == UPSTREAM_OK)
         return true;
@@ -231,7 +245,8 @@ bool request_went_well(struct request *request, const struct upstream_result *re
     return false;
 }
 
-void request_resume(struct request *request) {
+void request_resume(struct request *request)
+{
     if (!request->suspended)
         return;
     request->suspended = false;
@@ -240,7 +255,8 @@ void request_resume(struct request *request) {
 }
 
 /* Hands the answer over to libmicrohttpd. */
-static enum MHD_Result queue(struct request *request) {
+static enum MHD_Result queue(struct request *request)
+{
     if (request->response == NULL)
         return MHD_NO; /* no memory even for an error: the connection is closed */
     if (request->worker->draining || request->too_large || request->match.kind == ROUTE_BAD_TARGET)
@@ -252,10 +268,10 @@ static enum MHD_Result queue(struct request *request) {
     return r;
 }
 
-/* --- what libmicrohttpd calls
- * ------------------------------------------------------------------------------------ */
+/* --- what libmicrohttpd calls ------------------------------------------------------------------ */
 
-void *request_on_uri(void *cls, const char *target, struct MHD_Connection *mhd) {
+void *request_on_uri(void *cls, const char *target, struct MHD_Connection *mhd)
+{
     struct worker *worker = cls;
     struct route_match match;
 
@@ -285,7 +301,8 @@ void *request_on_uri(void *cls, const char *target, struct MHD_Connection *mhd) 
 
 enum MHD_Result request_on_access(void *cls, struct MHD_Connection *mhd, const char *url, const char *method,
                                   const char *version, const char *upload_data, size_t *upload_size,
-                                  void **context) {
+                                  void **context)
+{
     struct request *request = *context;
     if (request == NULL)
         return MHD_NO;
@@ -310,7 +327,8 @@ enum MHD_Result request_on_access(void *cls, struct MHD_Connection *mhd, const c
     return queue(request);
 }
 
-static void log_request(struct request *request, bool sent) {
+static void log_request(struct request *request, bool sent)
+{
     struct log *log = request->worker->log;
     if (!log_begin(log, LOG_LEVEL_INFO, "request"))
         return;
@@ -326,14 +344,16 @@ static void log_request(struct request *request, bool sent) {
     log_end(log);
 }
 
-static void remove_from_worker(struct request *request) {
+static void remove_from_worker(struct request *request)
+{
     struct worker *worker = request->worker;
     *(request->prev != NULL ? &request->prev->next : &worker->first_request) = request->next;
     *(request->next != NULL ? &request->next->prev : &worker->last_request) = request->prev;
 }
 
 void request_on_completed(void *cls, struct MHD_Connection *mhd, void **context,
-                          enum MHD_RequestTerminationCode why) {
+                          enum MHD_RequestTerminationCode why)
+{
     struct request *request = *context;
     *context = NULL;
     if (request == NULL)
@@ -357,10 +377,10 @@ void request_on_completed(void *cls, struct MHD_Connection *mhd, void **context,
     free(request);
 }
 
-/* --- deadlines and the end
- * --------------------------------------------------------------------------------------- */
+/* --- deadlines and the end --------------------------------------------------------------------- */
 
-static void give_up(struct request *request, enum problem_code code, const char *detail) {
+static void give_up(struct request *request, enum problem_code code, const char *detail)
+{
     operation_cancel(request->operation);
     request->operation = NULL;
     respond_problem(
@@ -368,7 +388,8 @@ static void give_up(struct request *request, enum problem_code code, const char 
         &(struct problem){.code = code, .detail = detail, .retry_after_s = code == PROBLEM_OVERLOADED});
 }
 
-void requests_expire(struct worker *worker, uint64_t now_ms) {
+void requests_expire(struct worker *worker, uint64_t now_ms)
+{
     struct request *next;
     for (struct request *request = worker->first_request; request != NULL; request = next) {
         next = request->next;
@@ -382,7 +403,8 @@ void requests_expire(struct worker *worker, uint64_t now_ms) {
     }
 }
 
-void requests_abandon(struct worker *worker) {
+void requests_abandon(struct worker *worker)
+{
     for (struct request *request = worker->first_request; request != NULL; request = request->next)
         if (request->suspended)
             give_up(request, PROBLEM_OVERLOADED, "The server is stopping");

@@ -11,7 +11,8 @@
 #define JSON_TYPE    "application/json; charset=utf-8"
 #define PROBLEM_TYPE "application/problem+json"
 
-static void begin(struct request *request, unsigned status, struct MHD_Response *response, size_t bytes) {
+static void begin(struct request *request, unsigned status, struct MHD_Response *response, size_t bytes)
+{
     if (request->response != NULL) { /* a second answer is a bug of ours; the first one stands */
         MHD_destroy_response(response);
         return;
@@ -31,7 +32,8 @@ static void begin(struct request *request, unsigned status, struct MHD_Response 
 
 /* The bytes in the middle of a buffer, without a copy: libmicrohttpd gets them with the buffer's start to
  * free. */
-static struct MHD_Response *from_buffer(struct buffer *text, size_t start, size_t len) {
+static struct MHD_Response *from_buffer(struct buffer *text, size_t start, size_t len)
+{
     if (text->failed || text->data == NULL)
         return NULL;
     struct MHD_Response *response =
@@ -42,34 +44,40 @@ static struct MHD_Response *from_buffer(struct buffer *text, size_t start, size_
 }
 
 static void respond_buffer(struct request *request, unsigned status, const char *type, struct buffer *text,
-                           size_t start, size_t len) {
+                           size_t start, size_t len)
+{
     struct MHD_Response *response = from_buffer(text, start, len);
     buffer_free(text);
     begin(request, response != NULL ? status : 503, response, len);
     respond_header(request, "Content-Type", type);
 }
 
-void respond_json(struct request *request, unsigned status, struct buffer *text, size_t start, size_t len) {
+void respond_json(struct request *request, unsigned status, struct buffer *text, size_t start, size_t len)
+{
     respond_buffer(request, status, JSON_TYPE, text, start, len);
 }
 
-void respond_text(struct request *request, unsigned status, const char *content_type, struct buffer *text) {
+void respond_text(struct request *request, unsigned status, const char *content_type, struct buffer *text)
+{
     respond_buffer(request, status, content_type, text, 0, text->len);
 }
 
 void respond_static(struct request *request, unsigned status, const char *content_type, const char *text,
-                    size_t len) {
+                    size_t len)
+{
     struct MHD_Response *response =
         MHD_create_response_from_buffer(len, (void *)(uintptr_t)text, MHD_RESPMEM_PERSISTENT);
     begin(request, status, response, len);
     respond_header(request, "Content-Type", content_type);
 }
 
-void respond_empty(struct request *request, unsigned status) {
+void respond_empty(struct request *request, unsigned status)
+{
     begin(request, status, MHD_create_response_from_buffer(0, NULL, MHD_RESPMEM_PERSISTENT), 0);
 }
 
-void respond_problem(struct request *request, const struct problem *problem) {
+void respond_problem(struct request *request, const struct problem *problem)
+{
     struct buffer text = {0};
     char seconds[16];
 
@@ -81,11 +89,13 @@ void respond_problem(struct request *request, const struct problem *problem) {
     }
 }
 
-void respond_problem_code(struct request *request, enum problem_code code, const char *detail) {
+void respond_problem_code(struct request *request, enum problem_code code, const char *detail)
+{
     respond_problem(request, &(struct problem){.code = code, .detail = detail});
 }
 
-void respond_header(struct request *request, const char *name, const char *value) {
+void respond_header(struct request *request, const char *name, const char *value)
+{
     if (request->response == NULL)
         return;
     if (strcmp(name, "Cache-Control") == 0)
@@ -93,7 +103,8 @@ void respond_header(struct request *request, const char *name, const char *value
     MHD_add_response_header(request->response, name, value);
 }
 
-static void log_refusal(struct log *log, const char *id, const struct problem_row *row, size_t bytes) {
+static void log_refusal(struct log *log, const char *id, const struct problem_row *row, size_t bytes)
+{
     if (!log_begin(log, LOG_LEVEL_INFO, "request"))
         return;
     log_text(log, "requestId", id);
@@ -105,8 +116,8 @@ static void log_refusal(struct log *log, const char *id, const struct problem_ro
     log_end(log);
 }
 
-void respond_raw(int fd, enum problem_code code, const char *detail, struct log *log,
-                 struct metrics *metrics) {
+void respond_raw(int fd, enum problem_code code, const char *detail, struct log *log, struct metrics *metrics)
+{
     const struct problem_row *row = problem_row(code);
     char id[REQUEST_ID_MAX + 1];
     struct buffer body = {0}, answer = {0};

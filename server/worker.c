@@ -22,10 +22,10 @@
 #define UPSTREAM_IN_FLIGHT 384 /* curl's search for a free connection is linear in it */
 #define TURN_ROUNDS        16
 
-/* --- a turn of the loop
- * ------------------------------------------------------------------------------------------- */
+/* --- a turn of the loop ------------------------------------------------------------------------ */
 
-static void run_daemon(struct worker *worker) {
+static void run_daemon(struct worker *worker)
+{
     MHD_UNSIGNED_LONG_LONG timeout;
 
     worker->daemon_due = false;
@@ -35,7 +35,9 @@ static void run_daemon(struct worker *worker) {
         worker->daemon_due = true;
 }
 
-static void turn(struct worker *worker) {
+/* Returns true when there is more to do at once. */
+static bool turn(struct worker *worker)
+{
     bool more = true;
     for (unsigned round = 0; more && round < TURN_ROUNDS; round++) {
         more = http_client_turn(worker->http);
@@ -45,35 +47,38 @@ static void turn(struct worker *worker) {
         }
     }
     log_flush(worker->log);
+    return more || worker->daemon_due;
 }
 
 static void on_idle(uv_idle_t *idle) {}
 
-/* libuv must not sleep while the daemon has more to do. */
-static void before_poll(uv_prepare_t *prepare) {
+/* libuv must not sleep while there is more to do. */
+static void before_poll(uv_prepare_t *prepare)
+{
     struct worker *worker = prepare->data;
-    turn(worker);
-    if (worker->daemon_due && !worker->stopping)
+    if (turn(worker) && !worker->stopping)
         uv_idle_start(&worker->more, on_idle);
     else
         uv_idle_stop(&worker->more);
 }
 
-static void on_daemon_event(uv_poll_t *poll, int status, int events) {
+static void on_daemon_event(uv_poll_t *poll, int status, int events)
+{
     struct worker *worker = poll->data;
     worker->daemon_due = true;
 }
 
-/* --- the daemon
- * ---------------------------------------------------------------------------------------------------- */
+/* --- the daemon -------------------------------------------------------------------------------- */
 
-static enum MHD_Result on_accept(void *cls, const struct sockaddr *address, socklen_t len) {
+static enum MHD_Result on_accept(void *cls, const struct sockaddr *address, socklen_t len)
+{
     struct worker *worker = cls;
     return connections_may_accept(worker->connections) ? MHD_YES : MHD_NO;
 }
 
 static void on_connection(void *cls, struct MHD_Connection *mhd, void **context,
-                          enum MHD_ConnectionNotificationCode code) {
+                          enum MHD_ConnectionNotificationCode code)
+{
     struct worker *worker = cls;
     if (code == MHD_CONNECTION_NOTIFY_STARTED) {
         const union MHD_ConnectionInfo *info =
@@ -87,11 +92,13 @@ static void on_connection(void *cls, struct MHD_Connection *mhd, void **context,
 
 /* The raw target is judged by route_match(); libmicrohttpd's decoded path ("%2F" as "/", cut at "%00") is not
  * used. */
-static size_t keep_as_it_is(void *cls, struct MHD_Connection *mhd, char *text) {
+static size_t keep_as_it_is(void *cls, struct MHD_Connection *mhd, char *text)
+{
     return strlen(text);
 }
 
-static void on_daemon_message(void *cls, const char *format, va_list args) {
+static void on_daemon_message(void *cls, const char *format, va_list args)
+{
     struct worker *worker = cls;
     char text[256];
     vsnprintf(text, sizeof text, format, args);
@@ -102,7 +109,8 @@ static void on_daemon_message(void *cls, const char *format, va_list args) {
     }
 }
 
-static int start_daemon(struct worker *worker) {
+static int start_daemon(struct worker *worker)
+{
     worker->daemon = MHD_start_daemon(
         MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG, 0, on_accept, worker, request_on_access,
         worker, MHD_OPTION_EXTERNAL_LOGGER, on_daemon_message, worker, MHD_OPTION_LISTEN_SOCKET,
@@ -123,12 +131,12 @@ static int start_daemon(struct worker *worker) {
     return uv_poll_start(&worker->daemon_poll, UV_READABLE, on_daemon_event);
 }
 
-/* --- draining
- * ------------------------------------------------------------------------------------------------------ */
+/* --- draining ---------------------------------------------------------------------------------- */
 
 /* Connections that the kernel has accepted for us may have sent their request already: they are ours to
  * answer. */
-static void accept_the_rest(struct worker *worker) {
+static void accept_the_rest(struct worker *worker)
+{
     for (;;) {
         struct sockaddr_storage address;
         socklen_t len = sizeof address;
@@ -141,7 +149,8 @@ static void accept_the_rest(struct worker *worker) {
     worker->listen_fd = -1;
 }
 
-static void on_drain(struct letter *letter) {
+static void on_drain(struct letter *letter)
+{
     struct worker *worker = (struct worker *)((char *)letter - offsetof(struct worker, drain_letter));
     if (worker->draining)
         return;
@@ -154,7 +163,8 @@ static void on_drain(struct letter *letter) {
     uv_timer_again(&worker->tick);
 }
 
-static void close_loop_handles(struct worker *worker) {
+static void close_loop_handles(struct worker *worker)
+{
     uv_close((uv_handle_t *)&worker->daemon_poll, NULL);
     uv_close((uv_handle_t *)&worker->before, NULL);
     uv_close((uv_handle_t *)&worker->more, NULL);
@@ -162,7 +172,8 @@ static void close_loop_handles(struct worker *worker) {
 }
 
 /* Everything was answered, or may not be waited for any longer. */
-static void stop(struct worker *worker) {
+static void stop(struct worker *worker)
+{
     worker->stopping = true;
     requests_abandon(worker);
     for (unsigned i = 0; i < TURN_ROUNDS; i++)
@@ -185,7 +196,8 @@ static void stop(struct worker *worker) {
     worker->mailbox = NULL;
 }
 
-static void drain_step(struct worker *worker, uint64_t now_ms) {
+static void drain_step(struct worker *worker, uint64_t now_ms)
+{
     uint64_t drained_for = now_ms - worker->drain_began_ms;
     unsigned open = drained_for >= DRAIN_IDLE_MS ? connections_close_idle(worker->connections)
                                                  : connections_open_count(worker->connections);
@@ -194,7 +206,8 @@ static void drain_step(struct worker *worker, uint64_t now_ms) {
         stop(worker);
 }
 
-static void on_tick(uv_timer_t *timer) {
+static void on_tick(uv_timer_t *timer)
+{
     struct worker *worker = timer->data;
     uint64_t now_ms = clock_monotonic_ms();
     requests_expire(worker, now_ms);
@@ -205,10 +218,10 @@ static void on_tick(uv_timer_t *timer) {
         drain_step(worker, now_ms);
 }
 
-/* --- start and end
- * ------------------------------------------------------------------------------------------------- */
+/* --- start and end ----------------------------------------------------------------------------- */
 
-static int open_upstreams(struct worker *worker) {
+static int open_upstreams(struct worker *worker)
+{
     struct server *server = worker->server;
     const struct config *config = worker->config;
     const struct http_client_options http = {
@@ -229,7 +242,8 @@ static int open_upstreams(struct worker *worker) {
     return worker->store != NULL && worker->registry != NULL ? 0 : -ENOMEM;
 }
 
-static int start_handles(struct worker *worker) {
+static int start_handles(struct worker *worker)
+{
     uv_prepare_init(&worker->loop, &worker->before);
     uv_idle_init(&worker->loop, &worker->more);
     uv_timer_init(&worker->loop, &worker->tick);
@@ -239,7 +253,8 @@ static int start_handles(struct worker *worker) {
     return uv_timer_start(&worker->tick, on_tick, TICK_MS, TICK_MS);
 }
 
-int worker_init(struct worker *worker, struct server *server, unsigned index, int listen_fd) {
+int worker_init(struct worker *worker, struct server *server, unsigned index, int listen_fd)
+{
     memset(worker, 0, sizeof *worker);
     worker->server = server;
     worker->config = server->config;
@@ -268,30 +283,35 @@ int worker_init(struct worker *worker, struct server *server, unsigned index, in
     return start_handles(worker);
 }
 
-static void run(void *cls) {
+static void run(void *cls)
+{
     struct worker *worker = cls;
     connections_use(worker->connections);
     uv_run(&worker->loop, UV_RUN_DEFAULT);
     connections_use(NULL);
 }
 
-int worker_start(struct worker *worker) {
+int worker_start(struct worker *worker)
+{
     int r = uv_thread_create(&worker->thread, run, worker);
     worker->has_thread = r == 0;
     return r;
 }
 
-void worker_drain(struct worker *worker) {
+void worker_drain(struct worker *worker)
+{
     mailbox_post(worker->mailbox, &worker->drain_letter);
 }
 
-void worker_join(struct worker *worker) {
+void worker_join(struct worker *worker)
+{
     if (worker->has_thread)
         uv_thread_join(&worker->thread);
     worker->has_thread = false;
 }
 
-void worker_free(struct worker *worker) {
+void worker_free(struct worker *worker)
+{
     if (worker->has_loop) {
         if (!worker->stopping && worker->daemon != NULL)
             stop(worker);

@@ -77,7 +77,7 @@ static void device_name(char out[32], unsigned number)
     snprintf(out, 32, "device-%u", number);
 }
 
-/* --- life ---------------------------------------------------------------------------------------------- */
+/* --- life -------------------------------------------------------------------------------------- */
 
 static void remove_file(const struct bench *bench)
 {
@@ -106,7 +106,7 @@ static void close_store(struct bench *bench)
     sqlite_db_close(bench->db);
 }
 
-/* --- writes -------------------------------------------------------------------------------------------- */
+/* --- writes ------------------------------------------------------------------------------------ */
 
 struct writers {
     struct bench *bench;
@@ -247,7 +247,7 @@ static void bench_writes(struct bench *bench, unsigned devices, struct sample *s
     }
 }
 
-/* --- pages --------------------------------------------------------------------------------------------- */
+/* --- pages ------------------------------------------------------------------------------------- */
 
 struct pages {
     struct bench *bench;
@@ -357,7 +357,7 @@ static double bench_pages(struct bench *bench, struct sample *sample)
     return backfill_ms;
 }
 
-/* --- the report ---------------------------------------------------------------------------------------- */
+/* --- the report -------------------------------------------------------------------------------- */
 
 struct line {
     const char *title, *name;

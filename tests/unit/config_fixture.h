@@ -36,7 +36,8 @@ struct answer {
 };
 
 /* Literals are const here; nothing writes to either list. */
-static inline struct answer load(const char *const *argv, const char *const *environment) {
+static inline struct answer load(const char *const *argv, const char *const *environment)
+{
     struct answer a = {.action = (enum config_action)99};
     size_t out_size, errors_size;
     int argc = 0;
@@ -59,7 +60,8 @@ static inline struct answer load(const char *const *argv, const char *const *env
     return a;
 }
 
-static inline void forget(struct answer *a) {
+static inline void forget(struct answer *a)
+{
     free(a->out);
     free(a->errors);
 }
@@ -68,7 +70,8 @@ static inline void forget(struct answer *a) {
 #define ENV(...)  ((const char *const[]){"PATH=/bin", ##__VA_ARGS__, NULL})
 
 /* Loads what must be right. */
-static inline struct config load_good(const char *const *argv, const char *const *environment) {
+static inline struct config load_good(const char *const *argv, const char *const *environment)
+{
     struct answer a = load(argv, environment);
     assert_string_equal(a.errors, "");
     assert_int_equal(a.result, 0);
@@ -79,7 +82,8 @@ static inline struct config load_good(const char *const *argv, const char *const
 
 /* Loads what must be refused: one line for each of the parts, in any order, each with its part. */
 static inline void assert_refused(const char *const *argv, const char *const *environment,
-                                  const char *const *parts) {
+                                  const char *const *parts)
+{
     struct answer a = load(argv, environment);
     unsigned lines = 0, expected = 0;
 
@@ -100,7 +104,8 @@ static inline void assert_refused(const char *const *argv, const char *const *en
 }
 
 /* A file of this test alone. */
-static inline char *write_file(const char *text, size_t len) {
+static inline char *write_file(const char *text, size_t len)
+{
     char *path = strdup("/tmp/test_config.XXXXXX");
     assert_non_null(path);
     int fd = mkstemp(path);
@@ -110,7 +115,8 @@ static inline char *write_file(const char *text, size_t len) {
     return path;
 }
 
-static inline char *join(const char *name, const char *value) {
+static inline char *join(const char *name, const char *value)
+{
     char *text = NULL;
     assert_true(asprintf(&text, "%s=%s", name, value) > 0);
     return text;

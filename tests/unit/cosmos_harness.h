@@ -33,9 +33,13 @@ struct step {
 };
 
 #define GOOD_CONTAINER                                                                                       \
-    { 200, NULL, "{\"id\":\"c\",\"partitionKey\":{\"paths\":[\"/deviceId\"],\"kind\":\"Hash\"}}" }
+    {                                                                                                        \
+        200, NULL, "{\"id\":\"c\",\"partitionKey\":{\"paths\":[\"/deviceId\"],\"kind\":\"Hash\"}}"           \
+    }
 #define NO_REGIONS                                                                                           \
-    { 200, NULL, "{\"writableLocations\":[],\"readableLocations\":[]}" }
+    {                                                                                                        \
+        200, NULL, "{\"writableLocations\":[],\"readableLocations\":[]}"                                     \
+    }
 
 #define STEPS_MAX    16
 #define REQUESTS_MAX 64
@@ -85,14 +89,16 @@ struct harness {
     const char *reason;
 };
 
-/* --- the fake ----------------------------------------------------------------------------------- */
+/* --- the fake ---------------------------------------------------------------------------------- */
 
-static void on_written(uv_write_t *write, int status) {
+static void on_written(uv_write_t *write, int status)
+{
     free(write->data);
     free(write);
 }
 
-static void send_step(struct connection *connection, const struct step *step) {
+static void send_step(struct connection *connection, const struct step *step)
+{
     struct buffer out = {0};
     const char *body = step->body != NULL ? step->body : "";
     buffer_printf(&out, "HTTP/1.1 %u X\r\nContent-Length: %zu\r\n%s\r\n%s", step->status, strlen(body),
@@ -103,12 +109,14 @@ static void send_step(struct connection *connection, const struct step *step) {
     uv_write(write, (uv_stream_t *)&connection->tcp, &buf, 1, on_written);
 }
 
-static void close_connection(struct connection *connection) {
+static void close_connection(struct connection *connection)
+{
     if (!uv_is_closing((uv_handle_t *)&connection->tcp))
         uv_close((uv_handle_t *)&connection->tcp, NULL);
 }
 
-static void serve(struct connection *connection, const char *request) {
+static void serve(struct connection *connection, const char *request)
+{
     struct fake *fake = connection->fake;
     enum resource resource = strncmp(request, "GET / ", 6) == 0                  ? ACCOUNT
                              : strncmp(request, "GET /dbs/db/colls/c ", 20) == 0 ? CONTAINER
@@ -129,7 +137,8 @@ static void serve(struct connection *connection, const char *request) {
         send_step(connection, step);
 }
 
-static void on_request_bytes(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf) {
+static void on_request_bytes(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
+{
     struct connection *connection = stream->data;
     if (n > 0)
         buffer_append(&connection->in, buf->base, (size_t)n);
@@ -150,11 +159,13 @@ static void on_request_bytes(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf
     buffer_clear(&connection->in);
 }
 
-static void alloc_bytes(uv_handle_t *handle, size_t suggested, uv_buf_t *buf) {
+static void alloc_bytes(uv_handle_t *handle, size_t suggested, uv_buf_t *buf)
+{
     *buf = uv_buf_init(malloc(65536), 65536);
 }
 
-static void on_connection(uv_stream_t *server, int status) {
+static void on_connection(uv_stream_t *server, int status)
+{
     struct fake *fake = server->data;
     struct connection *connection = calloc(1, sizeof *connection);
     connection->fake = fake;
@@ -166,7 +177,8 @@ static void on_connection(uv_stream_t *server, int status) {
     uv_read_start((uv_stream_t *)&connection->tcp, alloc_bytes, on_request_bytes);
 }
 
-static void fake_listen(struct fake *fake, uv_loop_t *loop) {
+static void fake_listen(struct fake *fake, uv_loop_t *loop)
+{
     struct sockaddr_in address;
     int size = sizeof address;
     uv_ip4_addr("127.0.0.1", 0, &address);
@@ -182,7 +194,8 @@ static void fake_listen(struct fake *fake, uv_loop_t *loop) {
 }
 
 /* The address refuses connections from now on. */
-static inline void fake_stop(struct fake *fake) {
+static inline void fake_stop(struct fake *fake)
+{
     if (!uv_is_closing((uv_handle_t *)&fake->server))
         uv_close((uv_handle_t *)&fake->server, NULL);
     for (struct connection *c = fake->connections; c != NULL; c = c->next)
@@ -190,25 +203,29 @@ static inline void fake_stop(struct fake *fake) {
 }
 
 static inline void fake_script(struct fake *fake, enum resource resource, const struct step *steps,
-                               size_t count) {
+                               size_t count)
+{
     memcpy(fake->scripts[resource].steps, steps, count * sizeof *steps);
     fake->scripts[resource].count = count;
     fake->scripts[resource].at = 0;
 }
 
-/* --- the harness -------------------------------------------------------------------------------- */
+/* --- the harness ------------------------------------------------------------------------------- */
 
-static void turn_prepare(uv_prepare_t *prepare) {
+static void turn_prepare(uv_prepare_t *prepare)
+{
     while (http_client_turn(prepare->data))
         ;
 }
 
-static void turn_check(uv_check_t *check) {
+static void turn_check(uv_check_t *check)
+{
     while (http_client_turn(check->data))
         ;
 }
 
-static void harness_start(struct harness *h) {
+static void harness_start(struct harness *h)
+{
     struct http_client_options http = {.max_in_flight = 16, .max_waiting = 16};
     struct cosmos_options options = {
         .account.key = "secret", .account.key_len = 6, .database = "db", .container = "c"};
@@ -232,7 +249,8 @@ static void harness_start(struct harness *h) {
     assert_non_null(h->store);
 }
 
-static void harness_forget(struct harness *h) {
+static void harness_forget(struct harness *h)
+{
     free(h->text);
     free(h->next);
     h->text = h->next = NULL;
@@ -240,12 +258,14 @@ static void harness_forget(struct harness *h) {
     h->result = (struct upstream_result){0};
 }
 
-static void close_all(uv_handle_t *handle, void *ctx) {
+static void close_all(uv_handle_t *handle, void *ctx)
+{
     if (!uv_is_closing(handle))
         uv_close(handle, NULL);
 }
 
-static void harness_end(struct harness *h) {
+static void harness_end(struct harness *h)
+{
     harness_forget(h);
     h->store->ops->free(h->store);
     uv_run(&h->loop, UV_RUN_NOWAIT); /* letters that the store's end posted */
@@ -272,23 +292,27 @@ static void harness_end(struct harness *h) {
     }
 }
 
-static void harness_wait(struct harness *h) {
+static void harness_wait(struct harness *h)
+{
     while (!h->done)
         uv_run(&h->loop, UV_RUN_ONCE);
 }
 
-static inline uint64_t in_ms(unsigned ms) {
+static inline uint64_t in_ms(unsigned ms)
+{
     return clock_monotonic_ms() + ms;
 }
 
 /* How often a fake was asked for something. */
-static inline unsigned asked(const struct harness *h, size_t fake, enum resource resource) {
+static inline unsigned asked(const struct harness *h, size_t fake, enum resource resource)
+{
     return (unsigned)h->fakes[fake].scripts[resource].at;
 }
 
 /* The value of a header of the n-th request for docs, in a buffer that lasts until the next call; NULL if
  * absent. */
-static inline const char *asked_header(const struct harness *h, size_t n, const char *name) {
+static inline const char *asked_header(const struct harness *h, size_t n, const char *name)
+{
     static char value[16384];
     char line[128];
     snprintf(line, sizeof line, "\r\n%s: ", name);
@@ -301,15 +325,16 @@ static inline const char *asked_header(const struct harness *h, size_t n, const 
     return value;
 }
 
-static inline const char *asked_body(const struct harness *h, size_t fake, size_t n) {
+static inline const char *asked_body(const struct harness *h, size_t fake, size_t n)
+{
     assert_non_null(h->fakes[fake].asked[n]);
     return strstr(h->fakes[fake].asked[n], "\r\n\r\n") + 4;
 }
 
-/* --- operations --------------------------------------------------------------------------------- */
+/* --- operations -------------------------------------------------------------------------------- */
 
-static inline void on_page_done(void *ctx, const struct upstream_result *result,
-                                struct telemetry_page *page) {
+static inline void on_page_done(void *ctx, const struct upstream_result *result, struct telemetry_page *page)
+{
     struct harness *h = ctx;
     h->done = true;
     h->result = *result;
@@ -323,7 +348,8 @@ static inline void on_page_done(void *ctx, const struct upstream_result *result,
 }
 
 static inline void on_latest_done(void *ctx, const struct upstream_result *result, const char *data,
-                                  size_t data_len, int64_t timestamp) {
+                                  size_t data_len, int64_t timestamp)
+{
     struct harness *h = ctx;
     h->done = true;
     h->result = *result;
@@ -331,8 +357,8 @@ static inline void on_latest_done(void *ctx, const struct upstream_result *resul
     h->at = timestamp;
 }
 
-static inline void on_stored_done(void *ctx, const struct upstream_result *result, size_t stored,
-                                  int64_t at) {
+static inline void on_stored_done(void *ctx, const struct upstream_result *result, size_t stored, int64_t at)
+{
     struct harness *h = ctx;
     h->done = true;
     h->result = *result;
@@ -340,14 +366,16 @@ static inline void on_stored_done(void *ctx, const struct upstream_result *resul
     h->at = at;
 }
 
-static inline void on_check_done(void *ctx, const struct upstream_result *result, const char *reason) {
+static inline void on_check_done(void *ctx, const struct upstream_result *result, const char *reason)
+{
     struct harness *h = ctx;
     h->done = true;
     h->result = *result;
     h->reason = reason;
 }
 
-static inline void read_range(struct harness *h, unsigned limit, const char *position, unsigned ms) {
+static inline void read_range(struct harness *h, unsigned limit, const char *position, unsigned ms)
+{
     struct telemetry_range range = {.device_id = "d1",
                                     .after = 100,
                                     .until = 200,
@@ -360,7 +388,8 @@ static inline void read_range(struct harness *h, unsigned limit, const char *pos
     harness_wait(h);
 }
 
-static inline void read_latest(struct harness *h, unsigned ms) {
+static inline void read_latest(struct harness *h, unsigned ms)
+{
     harness_forget(h);
     assert_non_null(h->store->ops->latest(h->store, "d1", in_ms(ms), on_latest_done, h));
     assert_false(h->done);
@@ -368,7 +397,8 @@ static inline void read_latest(struct harness *h, unsigned ms) {
 }
 
 static inline void write_readings(struct harness *h, const struct reading *readings, size_t count,
-                                  unsigned ms) {
+                                  unsigned ms)
+{
     struct telemetry_write write = {
         .device_id = "d1", .readings = readings, .count = count, .ttl_s = 60, .deadline_ms = in_ms(ms)};
     harness_forget(h);
@@ -377,7 +407,8 @@ static inline void write_readings(struct harness *h, const struct reading *readi
     harness_wait(h);
 }
 
-static inline void check_store(struct harness *h, unsigned ms) {
+static inline void check_store(struct harness *h, unsigned ms)
+{
     harness_forget(h);
     assert_non_null(h->store->ops->check(h->store, in_ms(ms), on_check_done, h));
     harness_wait(h);

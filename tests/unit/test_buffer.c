@@ -12,12 +12,14 @@
 
 #define COUNT(array) (sizeof(array) / sizeof(array)[0])
 
-static void assert_text(struct buffer *b, const char *expected) {
+static void assert_text(struct buffer *b, const char *expected)
+{
     assert_string_equal(buffer_terminate(b), expected);
     assert_int_equal(b->len, strlen(expected));
 }
 
-static void appends_in_order(void **state) {
+static void appends_in_order(void **state)
+{
     struct buffer b = {0};
     buffer_append(&b, "ab-", 2);
     buffer_append_char(&b, 'c');
@@ -27,7 +29,8 @@ static void appends_in_order(void **state) {
     buffer_free(&b);
 }
 
-static void grows_past_any_first_size(void **state) {
+static void grows_past_any_first_size(void **state)
+{
     struct buffer b = {0};
     for (int i = 0; i < 100000; i++)
         buffer_append_char(&b, (char)('a' + i % 26));
@@ -38,7 +41,8 @@ static void grows_past_any_first_size(void **state) {
     buffer_free(&b);
 }
 
-static void escapes_json_strings(void **state) {
+static void escapes_json_strings(void **state)
+{
     static const struct {
         const char *rule, *text, *json;
         size_t len;
@@ -60,7 +64,8 @@ static void escapes_json_strings(void **state) {
     }
 }
 
-static void an_impossible_size_fails_and_stays_failed(void **state) {
+static void an_impossible_size_fails_and_stays_failed(void **state)
+{
     struct buffer b = {0};
     buffer_append_text(&b, "abc");
     assert_int_not_equal(buffer_reserve(&b, SIZE_MAX / 2), 0);
@@ -75,7 +80,8 @@ static void an_impossible_size_fails_and_stays_failed(void **state) {
     assert_false(b.failed);
 }
 
-static void take_hands_the_bytes_over(void **state) {
+static void take_hands_the_bytes_over(void **state)
+{
     struct buffer b = {0};
     size_t len = 0;
     buffer_append_text(&b, "abc");
@@ -90,7 +96,8 @@ static void take_hands_the_bytes_over(void **state) {
     free(text);
 }
 
-static void clear_keeps_the_memory(void **state) {
+static void clear_keeps_the_memory(void **state)
+{
     struct buffer b = {0};
     buffer_append_text(&b, "abc");
     size_t cap = b.cap;
@@ -103,7 +110,8 @@ static void clear_keeps_the_memory(void **state) {
     buffer_free(&b);
 }
 
-int main(void) {
+int main(void)
+{
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(appends_in_order),
         cmocka_unit_test(grows_past_any_first_size),

@@ -1,6 +1,7 @@
 #include "config_fixture.h"
 
-static void defaults_are_those_of_the_contract(void **state) {
+static void defaults_are_those_of_the_contract(void **state)
+{
     struct config c = load_good(ARGS(), ENV());
     assert_string_equal(c.listen_host, "127.0.0.1");
     assert_int_equal(c.listen_port, 8080);
@@ -21,7 +22,8 @@ static void defaults_are_those_of_the_contract(void **state) {
     assert_string_equal(c.ca_file, "");
 }
 
-static void a_flag_wins_over_the_environment(void **state) {
+static void a_flag_wins_over_the_environment(void **state)
+{
     const char *const environment[] = {"TELEMETRYD_LISTEN=0.0.0.0:1", "TELEMETRYD_WORKERS=7",
                                        "TELEMETRYD_DATA=/e", NULL};
     struct config c = load_good(ARGS(), environment);
@@ -38,7 +40,8 @@ static void a_flag_wins_over_the_environment(void **state) {
     assert_string_equal(c.data, "--odd");
 }
 
-static void an_empty_variable_is_not_set(void **state) {
+static void an_empty_variable_is_not_set(void **state)
+{
     struct config c =
         load_good(ARGS(), ENV("TELEMETRYD_WORKERS=", "COSMOS_CONNECTION=", "COSMOS_CONNECTION_FILE=",
                               "IOT_HUB_ENDPOINT=", "TELEMETRYD_TTL="));
@@ -46,7 +49,8 @@ static void an_empty_variable_is_not_set(void **state) {
     assert_int_equal(c.ttl_s, 7 * 86400);
 }
 
-static void values_are_read(void **state) {
+static void values_are_read(void **state)
+{
     struct config c =
         load_good(ARGS(), ENV("TELEMETRYD_REQUEST_TIMEOUT=2500ms", "TELEMETRYD_MAX_CONNECTIONS=1",
                               "TELEMETRYD_MAX_BODY=64KiB", "TELEMETRYD_LOG_LEVEL=debug", "TELEMETRYD_TTL=90m",
@@ -73,7 +77,8 @@ static void values_are_read(void **state) {
     assert_int_equal(c.iothub.key[0], 0);
 }
 
-static void a_value_is_checked_against_its_bounds(void **state) {
+static void a_value_is_checked_against_its_bounds(void **state)
+{
     static const struct {
         const char *name, *value;
         bool good;
@@ -164,7 +169,8 @@ static void a_value_is_checked_against_its_bounds(void **state) {
     }
 }
 
-static void a_message_names_setting_value_and_what_is_taken(void **state) {
+static void a_message_names_setting_value_and_what_is_taken(void **state)
+{
     assert_refused(ARGS(), ENV("TELEMETRYD_WORKERS=0"),
                    (const char *const[]){
                        "TELEMETRYD_WORKERS: '0' is not accepted: give a whole number from 1 to 256\n", NULL});
@@ -175,7 +181,8 @@ static void a_message_names_setting_value_and_what_is_taken(void **state) {
                    (const char *const[]){"TELEMETRYD_LOG_LEVEL: 'a?b?[31m' is not accepted", NULL});
 }
 
-static void contradictions_are_refused_by_name(void **state) {
+static void contradictions_are_refused_by_name(void **state)
+{
     static const struct {
         const char *rule;
         const char *argument, *environment[3];
@@ -248,7 +255,8 @@ static void contradictions_are_refused_by_name(void **state) {
     }
 }
 
-static void http_is_taken_on_loopback_or_by_permission(void **state) {
+static void http_is_taken_on_loopback_or_by_permission(void **state)
+{
     struct config c =
         load_good(ARGS(), ENV("COSMOS_CONNECTION=AccountEndpoint=http://127.0.0.1:8081/;AccountKey=" KEY,
                               HUB_ENV, "IOT_HUB_ENDPOINT=http://localhost:1/"));
@@ -259,7 +267,8 @@ static void http_is_taken_on_loopback_or_by_permission(void **state) {
     assert_string_equal(c.cosmos.endpoint, "http://cosmos:8081");
 }
 
-static void a_demo_keeps_nothing_unless_told(void **state) {
+static void a_demo_keeps_nothing_unless_told(void **state)
+{
     struct config c = load_good(ARGS("--demo"), ENV());
     assert_true(c.demo);
     assert_string_equal(c.data, ":memory:");
@@ -269,7 +278,8 @@ static void a_demo_keeps_nothing_unless_told(void **state) {
     assert_string_equal(c.data, "/e");
 }
 
-static void texts_that_do_not_fit_are_refused(void **state) {
+static void texts_that_do_not_fit_are_refused(void **state)
+{
     static char text[5000];
     static const struct {
         const char *name;
@@ -292,7 +302,8 @@ static void texts_that_do_not_fit_are_refused(void **state) {
     assert_refused(ARGS(), ENV(text), (const char *const[]){"TELEMETRYD_LISTEN: '", NULL});
 }
 
-int main(void) {
+int main(void)
+{
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(defaults_are_those_of_the_contract),
         cmocka_unit_test(a_flag_wins_over_the_environment),

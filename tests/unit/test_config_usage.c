@@ -1,6 +1,7 @@
 #include "config_fixture.h"
 
-static void usage_faults_are_refused(void **state) {
+static void usage_faults_are_refused(void **state)
+{
     static const struct {
         const char *rule;
         const char *argv[6];
@@ -27,7 +28,8 @@ static void usage_faults_are_refused(void **state) {
     }
 }
 
-static void secrets_come_from_files(void **state) {
+static void secrets_come_from_files(void **state)
+{
     static const struct {
         const char *rule, *text, *wrong; /* NULL: taken */
     } cases[] = {
@@ -53,7 +55,8 @@ static void secrets_come_from_files(void **state) {
     }
 }
 
-static void secret_files_at_fault_are_named(void **state) {
+static void secret_files_at_fault_are_named(void **state)
+{
     static char large[65538];
     memset(large, 'x', sizeof large);
     char *path = write_file(large, 65537);
@@ -81,7 +84,8 @@ static void secret_files_at_fault_are_named(void **state) {
     load_good(ARGS(), ENV("TELEMETRYD_DATA_FILE=/nowhere/x")); /* not a secret, so nobody asks for it */
 }
 
-static void actions_are_chosen(void **state) {
+static void actions_are_chosen(void **state)
+{
     static const struct {
         const char *argv[4];
         enum config_action action;
@@ -103,7 +107,8 @@ static void actions_are_chosen(void **state) {
     }
 }
 
-static void help_needs_no_valid_settings(void **state) {
+static void help_needs_no_valid_settings(void **state)
+{
     struct answer a = load(ARGS("--help"), ENV("TELEMETRYD_WORKERS=x"));
     assert_int_equal(a.result, 0);
     for (unsigned i = 0; config_setting_name(i) != NULL; i++)
@@ -119,7 +124,8 @@ static void help_needs_no_valid_settings(void **state) {
 }
 
 /* The line of a setting, its runs of spaces as one. */
-static void assert_printed(const char *out, const char *name, const char *expected) {
+static void assert_printed(const char *out, const char *name, const char *expected)
+{
     char line[256];
     size_t n = 0;
     const char *at = strstr(out, name);
@@ -132,7 +138,8 @@ static void assert_printed(const char *out, const char *name, const char *expect
     assert_string_equal(line, expected);
 }
 
-static void settings_are_printed_with_their_sources(void **state) {
+static void settings_are_printed_with_their_sources(void **state)
+{
     char *path = write_file(HUB "\n", sizeof HUB);
     char *hub = join("IOT_HUB_CONNECTION_FILE", path);
     struct answer a = load(ARGS("--print-config", "--listen", "localhost:1"),
@@ -156,7 +163,8 @@ static void settings_are_printed_with_their_sources(void **state) {
     forget(&a);
 }
 
-static void printed_columns_line_up(void **state) {
+static void printed_columns_line_up(void **state)
+{
     struct answer a = load(ARGS("--print-config"), ENV());
     size_t column = 0;
     unsigned lines = 0;
@@ -173,7 +181,8 @@ static void printed_columns_line_up(void **state) {
     forget(&a);
 }
 
-int main(void) {
+int main(void)
+{
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(usage_faults_are_refused),
         cmocka_unit_test(secrets_come_from_files),

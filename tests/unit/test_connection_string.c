@@ -14,7 +14,8 @@
 
 #define KEY "c2VjcmV0LWtleQ==" /* secret-key */
 
-static void reads_cosmos_strings(void **state) {
+static void reads_cosmos_strings(void **state)
+{
     static const struct {
         const char *rule, *text, *endpoint; /* NULL: refused */
         const char *message;                /* a part of it */
@@ -63,7 +64,8 @@ static void reads_cosmos_strings(void **state) {
     }
 }
 
-static void reads_iothub_strings(void **state) {
+static void reads_iothub_strings(void **state)
+{
     static const struct {
         const char *rule, *text, *host, *message;
     } cases[] = {
@@ -104,7 +106,8 @@ static void reads_iothub_strings(void **state) {
     }
 }
 
-static void sizes_are_bounded(void **state) {
+static void sizes_are_bounded(void **state)
+{
     static char text[6000];
     struct cosmos_account_settings account;
     struct iothub_settings hub;
@@ -131,7 +134,8 @@ static void sizes_are_bounded(void **state) {
     assert_false(iothub_connection_parse(text, &hub, message, sizeof message));
 }
 
-static void checks_base_urls(void **state) {
+static void checks_base_urls(void **state)
+{
     static const struct {
         const char *rule, *url, *out; /* NULL: refused */
         bool allow_http;
@@ -195,14 +199,16 @@ static void checks_base_urls(void **state) {
     }
 }
 
-static void a_url_that_does_not_fit_is_refused(void **state) {
+static void a_url_that_does_not_fit_is_refused(void **state)
+{
     char out[sizeof "https://a.example"] = "";
     char message[128];
     assert_true(upstream_url_check("https://a.example/", false, out, sizeof out, message, sizeof message));
     assert_false(upstream_url_check("https://ab.example/", false, out, sizeof out, message, sizeof message));
 }
 
-static void decodes_base64(void **state) {
+static void decodes_base64(void **state)
+{
     static const struct {
         const char *rule, *text, *bytes; /* NULL: refused */
         long len;
@@ -233,7 +239,8 @@ static void decodes_base64(void **state) {
     }
 }
 
-static void base64_keeps_to_its_room(void **state) {
+static void base64_keeps_to_its_room(void **state)
+{
     unsigned char out[4] = {0, 0, 0, 0x5a};
     assert_int_equal(base64_decode("Zm9v", 4, out, 3), 3);
     assert_int_equal(out[3], 0x5a);
@@ -241,7 +248,8 @@ static void base64_keeps_to_its_room(void **state) {
     assert_int_equal(base64_decode("Zm8=", 4, out, 2), 2);
 }
 
-int main(void) {
+int main(void)
+{
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(reads_cosmos_strings),
         cmocka_unit_test(reads_iothub_strings),

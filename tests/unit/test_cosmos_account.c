@@ -20,7 +20,8 @@
     "{\"id\":\"acc\",\"writableLocations\":[" writable "],\"readableLocations\":[" readable "]}"
 #define LOCATION(url) "{\"name\":\"R\",\"databaseAccountEndpoint\":\"" url "\"}"
 
-static struct cosmos_account *account_at(const char *endpoint) {
+static struct cosmos_account *account_at(const char *endpoint)
+{
     struct cosmos_options options = {
         .account.key = "k", .account.key_len = 1, .database = "my db", .container = "t/1"};
     struct cosmos_account *account = NULL;
@@ -29,26 +30,29 @@ static struct cosmos_account *account_at(const char *endpoint) {
     return account;
 }
 
-static struct cosmos_view *view_of(struct cosmos_account *account) {
+static struct cosmos_view *view_of(struct cosmos_account *account)
+{
     static struct cosmos_view view;
     view.generation = 0;
     cosmos_account_view(account, &view);
     return &view;
 }
 
-static bool take(struct cosmos_account *account, const char *document) {
+static bool take(struct cosmos_account *account, const char *document)
+{
     return cosmos_account_take_document(account, document, strlen(document), NOW);
 }
 
-static void assert_endpoint(struct cosmos_account *account, bool write, const char *expect,
-                            const char *rule) {
+static void assert_endpoint(struct cosmos_account *account, bool write, const char *expect, const char *rule)
+{
     const struct cosmos_view *view = view_of(account);
     const char *url = view->endpoints[cosmos_view_endpoint(view, write, NOW)].url;
     if (strcmp(url, expect) != 0)
         fail_msg("%s: %s", rule, url);
 }
 
-static void test_names(void **state) {
+static void test_names(void **state)
+{
     struct cosmos_account *account = account_at(GATEWAY);
     struct cosmos_names names = cosmos_account_names(account);
     assert_string_equal(names.container_path, "/dbs/my%20db/colls/t%2F1");
@@ -59,7 +63,8 @@ static void test_names(void **state) {
 }
 
 /* Which endpoint is asked, given the account document and what has failed. */
-static void test_endpoints(void **state) {
+static void test_endpoints(void **state)
+{
     static const struct {
         const char *rule, *document, *failed[3];
         bool moved;
@@ -155,7 +160,8 @@ static void test_endpoints(void **state) {
     }
 }
 
-static void test_another(void **state) {
+static void test_another(void **state)
+{
     struct cosmos_account *account = account_at(GATEWAY);
     assert_false(cosmos_view_another(view_of(account), false, GATEWAY, NOW));
     take(account, DOCUMENT(LOCATION(WEST), LOCATION(WEST) "," LOCATION(EAST)));
@@ -171,7 +177,8 @@ static void test_another(void **state) {
 }
 
 /* A region that failed stays unavailable over a new document, and comes back after five minutes. */
-static void test_availability_outlives_the_document(void **state) {
+static void test_availability_outlives_the_document(void **state)
+{
     static const char document[] = DOCUMENT(LOCATION(WEST), LOCATION(WEST) "," LOCATION(EAST));
     struct cosmos_account *account = account_at(GATEWAY);
     take(account, document);
@@ -185,7 +192,8 @@ static void test_availability_outlives_the_document(void **state) {
     cosmos_account_free(account);
 }
 
-static void test_many_regions(void **state) {
+static void test_many_regions(void **state)
+{
     struct buffer document = {0};
     buffer_append_text(&document, "{\"writableLocations\":[" LOCATION(EAST) "],\"readableLocations\":[");
     for (int i = 0; i < 100; i++)
@@ -201,7 +209,8 @@ static void test_many_regions(void **state) {
     buffer_free(&document);
 }
 
-static void test_what_is_no_document(void **state) {
+static void test_what_is_no_document(void **state)
+{
     static const char *const texts[] = {"",
                                         "[]",
                                         "{}",
@@ -217,7 +226,8 @@ static void test_what_is_no_document(void **state) {
     cosmos_account_free(account);
 }
 
-static void test_container(void **state) {
+static void test_container(void **state)
+{
     static const struct {
         const char *definition;
         enum cosmos_container_state state;
@@ -265,7 +275,8 @@ static void test_container(void **state) {
 }
 
 /* A text given out stays, however many follow it. */
-static void test_reasons_are_kept(void **state) {
+static void test_reasons_are_kept(void **state)
+{
     struct cosmos_account *account = account_at(GATEWAY);
     char definition[128];
     const char *first = NULL;
@@ -281,7 +292,8 @@ static void test_reasons_are_kept(void **state) {
     cosmos_account_free(account);
 }
 
-static void test_refresh_is_claimed_once(void **state) {
+static void test_refresh_is_claimed_once(void **state)
+{
     struct cosmos_account *account = account_at(GATEWAY);
     assert_true(cosmos_account_claim_refresh(account, NOW));
     assert_false(cosmos_account_claim_refresh(account, NOW));
@@ -293,7 +305,8 @@ static void test_refresh_is_claimed_once(void **state) {
     cosmos_account_free(account);
 }
 
-static void test_stamps_only_grow(void **state) {
+static void test_stamps_only_grow(void **state)
+{
     struct cosmos_account *account = account_at(GATEWAY);
     assert_int_equal(cosmos_account_stamp(account, 5000, 1), 5000);
     assert_int_equal(cosmos_account_stamp(account, 5000, 3), 5001);
@@ -302,7 +315,8 @@ static void test_stamps_only_grow(void **state) {
     cosmos_account_free(account);
 }
 
-int main(void) {
+int main(void)
+{
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_names),
         cmocka_unit_test(test_endpoints),

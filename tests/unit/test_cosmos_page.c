@@ -31,7 +31,7 @@ static bool scan(const char *text, size_t len, unsigned max_depth, struct cosmos
     return good;
 }
 
-/* --- pages that are vouched for ------------------------------------------------------------------------- */
+/* --- pages that are vouched for ---------------------------------------------------------------- */
 
 static const struct {
     const char *rule, *text, *documents;
@@ -106,7 +106,7 @@ static void test_good(void **state)
     }
 }
 
-/* --- pages that are refused ----------------------------------------------------------------------------- */
+/* --- pages that are refused -------------------------------------------------------------------- */
 
 static const struct {
     const char *rule, *text;
@@ -254,7 +254,7 @@ static void test_one_byte_replaced(void **state)
     }
 }
 
-/* --- bounds --------------------------------------------------------------------------------------------- */
+/* --- bounds ------------------------------------------------------------------------------------ */
 
 static void test_depth(void **state)
 {
@@ -329,7 +329,7 @@ static void test_large(void **state)
     buffer_free(&text);
 }
 
-/* --- compaction ----------------------------------------------------------------------------------------- */
+/* --- compaction -------------------------------------------------------------------------------- */
 
 static void test_compact(void **state)
 {

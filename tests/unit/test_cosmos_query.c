@@ -11,7 +11,8 @@
 
 #define COUNT(array) (sizeof(array) / sizeof(array)[0])
 
-static void test_range(void **state) {
+static void test_range(void **state)
+{
     static const struct {
         const char *rule, *partition_key;
         struct telemetry_range range;
@@ -51,7 +52,8 @@ static void test_range(void **state) {
     }
 }
 
-static void test_latest(void **state) {
+static void test_latest(void **state)
+{
     struct buffer b = {0};
     assert_int_equal(cosmos_query_latest(&b, "partitionKey", "d1"), 0);
     assert_string_equal(buffer_terminate(&b),
@@ -62,7 +64,8 @@ static void test_latest(void **state) {
 }
 
 /* A name from a container's definition must not become query text. */
-static void test_other_partition_keys_are_refused(void **state) {
+static void test_other_partition_keys_are_refused(void **state)
+{
     const struct telemetry_range range = {.device_id = "d1"};
     static const char *const names[] = {"", "tenant", "deviceid", "deviceId = c.deviceId OR 1"};
     for (size_t i = 0; i < COUNT(names); i++) {
@@ -74,7 +77,8 @@ static void test_other_partition_keys_are_refused(void **state) {
     }
 }
 
-static void test_item(void **state) {
+static void test_item(void **state)
+{
     static const struct {
         const char *rule, *data, *id, *expect;
     } cases[] = {
@@ -98,7 +102,8 @@ static void test_item(void **state) {
     }
 }
 
-int main(void) {
+int main(void)
+{
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_range),
         cmocka_unit_test(test_latest),

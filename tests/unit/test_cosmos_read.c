@@ -266,7 +266,8 @@ static const struct {
      0},
 };
 
-static void test_ranges(void **state) {
+static void test_ranges(void **state)
+{
     for (size_t i = 0; i < COUNT(ranges); i++) {
         struct harness h;
         harness_start(&h);
@@ -289,7 +290,8 @@ static void test_ranges(void **state) {
 }
 
 /* azure-protocols 1.4 */
-static void test_headers_of_a_query(void **state) {
+static void test_headers_of_a_query(void **state)
+{
     static const struct step steps[] = {{200, NEXT("{\"t\":1}"), PAGE("1", DOC("1", "150"))},
                                         {200, NULL, PAGE("0", "")}};
     static const struct {
@@ -326,7 +328,8 @@ static void test_headers_of_a_query(void **state) {
 }
 
 /* A continuation that leads nowhere ends by the deadline; so does an upstream that asks for patience. */
-static void test_no_end(void **state) {
+static void test_no_end(void **state)
+{
     static const struct {
         const char *rule;
         struct step step;
@@ -353,7 +356,8 @@ static void test_no_end(void **state) {
     }
 }
 
-static void test_empty_pages_without_end(void **state) {
+static void test_empty_pages_without_end(void **state)
+{
     static const struct step same = {200, NEXT("a"), PAGE("0", "")};
     struct harness h;
     harness_start(&h);
@@ -431,7 +435,8 @@ static const struct {
     {"refused credentials", {{401, NULL, "{}"}}, 1, UPSTREAM_UNAUTHORIZED, NULL, 0},
 };
 
-static void test_latest(void **state) {
+static void test_latest(void **state)
+{
     for (size_t i = 0; i < COUNT(latests); i++) {
         struct harness h;
         harness_start(&h);
@@ -448,7 +453,8 @@ static void test_latest(void **state) {
     }
 }
 
-static void test_latest_gives_up_a_second_without_end(void **state) {
+static void test_latest_gives_up_a_second_without_end(void **state)
+{
     static const struct step same = {200, NEXT("a"), PAGE("1", AT("1", "150", "000001"))};
     struct harness h;
     harness_start(&h);
@@ -461,7 +467,8 @@ static void test_latest_gives_up_a_second_without_end(void **state) {
     harness_end(&h);
 }
 
-int main(void) {
+int main(void)
+{
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_ranges), cmocka_unit_test(test_headers_of_a_query),
         cmocka_unit_test(test_no_end), cmocka_unit_test(test_empty_pages_without_end),

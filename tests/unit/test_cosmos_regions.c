@@ -9,7 +9,8 @@ static const struct step page = {200, NULL, EMPTY_PAGE};
 static const struct step stored = {201, NULL, STORED};
 
 /* An account document with the fakes of these numbers as regions; -1: a port nobody listens on. */
-static char *account_document(const struct harness *h, int write, const int *read, size_t count) {
+static char *account_document(const struct harness *h, int write, const int *read, size_t count)
+{
     struct buffer b = {0};
     buffer_append_text(&b, "{\"writableLocations\":[");
     for (size_t i = 0; i <= count; i++) {
@@ -25,13 +26,15 @@ static char *account_document(const struct harness *h, int write, const int *rea
     return buffer_take(&b, NULL);
 }
 
-static void turn_until(struct harness *h, size_t fake, enum resource resource, unsigned requests) {
+static void turn_until(struct harness *h, size_t fake, enum resource resource, unsigned requests)
+{
     while (asked(h, fake, resource) < requests)
         uv_run(&h->loop, UV_RUN_ONCE);
 }
 
 /* A harness whose store knows the container and the account; both fakes serve reads. */
-static char *start_with_account(struct harness *h, int write, const int *read, size_t count) {
+static char *start_with_account(struct harness *h, int write, const int *read, size_t count)
+{
     harness_start(h);
     char *document = account_document(h, write, read, count);
     const struct step step = {200, NULL, document};
@@ -51,7 +54,8 @@ static char *start_with_account(struct harness *h, int write, const int *read, s
 }
 
 /* What makes a region unavailable: a read goes to the next one, and so does the one after it. */
-static void test_reads_go_to_the_next_region(void **state) {
+static void test_reads_go_to_the_next_region(void **state)
+{
     static const struct {
         const char *rule;
         struct step step;
@@ -79,7 +83,8 @@ static void test_reads_go_to_the_next_region(void **state) {
     }
 }
 
-static void test_refused_goes_to_the_next_region(void **state) {
+static void test_refused_goes_to_the_next_region(void **state)
+{
     static const int both[] = {0, 1};
     struct harness h;
     char *document = start_with_account(&h, 0, both, COUNT(both));
@@ -97,7 +102,8 @@ static void test_refused_goes_to_the_next_region(void **state) {
 }
 
 /* 403/3: the account document is read, the write goes where it says, and so do the later ones. */
-static void test_writes_follow_the_write_region(void **state) {
+static void test_writes_follow_the_write_region(void **state)
+{
     static const struct step moved = {403, "x-ms-substatus: 3\r\n", "{}"};
     static const int both[] = {0, 1};
     struct harness h;
@@ -117,7 +123,8 @@ static void test_writes_follow_the_write_region(void **state) {
 }
 
 /* An account that advertises what cannot be reached does not keep the configured endpoint from serving. */
-static void test_advertised_but_unreachable(void **state) {
+static void test_advertised_but_unreachable(void **state)
+{
     static const int nowhere[] = {-1};
     struct harness h;
     char *document = start_with_account(&h, -1, nowhere, COUNT(nowhere));
@@ -137,7 +144,8 @@ static void test_advertised_but_unreachable(void **state) {
 }
 
 /* The account document is only needed for other regions: reads work without it. */
-static void test_account_that_cannot_be_read(void **state) {
+static void test_account_that_cannot_be_read(void **state)
+{
     static const struct step broken = {500, NULL, "{}"};
     struct harness h;
     harness_start(&h);
@@ -151,7 +159,8 @@ static void test_account_that_cannot_be_read(void **state) {
 }
 
 /* A service that is down gets three requests for one of ours. */
-static void test_down_from_the_start(void **state) {
+static void test_down_from_the_start(void **state)
+{
     static const struct step reset = {.how = RESET};
     struct harness h;
     harness_start(&h);
@@ -181,7 +190,8 @@ static void test_down_from_the_start(void **state) {
 }
 
 /* What the container's definition says, what a request gets then, and what the check says. */
-static void test_container_states(void **state) {
+static void test_container_states(void **state)
+{
     static const struct {
         const char *rule;
         struct step step;
@@ -232,7 +242,8 @@ static void test_container_states(void **state) {
 }
 
 /* A check finds out that the container is of use by now. */
-static void test_check_recovers(void **state) {
+static void test_check_recovers(void **state)
+{
     static const struct step steps[] = {{404, NULL, "{}"}, GOOD_CONTAINER};
     struct harness h;
     harness_start(&h);
@@ -252,7 +263,8 @@ struct tally {
     unsigned done, by_status[UPSTREAM_NO_MEMORY + 1];
 };
 
-static void on_tallied(void *ctx, const struct upstream_result *result, struct telemetry_page *got) {
+static void on_tallied(void *ctx, const struct upstream_result *result, struct telemetry_page *got)
+{
     struct tally *tally = ctx;
     tally->done++;
     tally->by_status[result->status]++;
@@ -260,7 +272,8 @@ static void on_tallied(void *ctx, const struct upstream_result *result, struct t
         assert_int_equal(result->retry_after_s, 1);
 }
 
-static struct operation *start_read(struct harness *h, struct tally *tally, unsigned ms) {
+static struct operation *start_read(struct harness *h, struct tally *tally, unsigned ms)
+{
     const struct telemetry_range range = {
         .device_id = "d1", .until = 200, .limit = 10, .deadline_ms = in_ms(ms)};
     struct operation *op = h->store->ops->read_range(h->store, &range, on_tallied, tally);
@@ -269,7 +282,8 @@ static struct operation *start_read(struct harness *h, struct tally *tally, unsi
 }
 
 /* However many wait, the definition is read once. */
-static void test_definition_is_read_once(void **state) {
+static void test_definition_is_read_once(void **state)
+{
     struct harness h;
     struct tally tally = {0};
     harness_start(&h);
@@ -284,7 +298,8 @@ static void test_definition_is_read_once(void **state) {
 }
 
 /* A request does not wait longer for the definition than its own deadline, nor is it bound to another's. */
-static void test_deadlines_while_the_definition_is_read(void **state) {
+static void test_deadlines_while_the_definition_is_read(void **state)
+{
     static const struct step steps[] = {{.how = HANG}, GOOD_CONTAINER};
     struct harness h;
     struct tally patient = {0}, hasty = {0}, later = {0};
@@ -306,7 +321,8 @@ static void test_deadlines_while_the_definition_is_read(void **state) {
 }
 
 /* More than may be under way and wait is refused, in a callback like everything else. */
-static void test_overload(void **state) {
+static void test_overload(void **state)
+{
     static const struct step hang = {.how = HANG};
     struct harness h;
     struct tally tally = {0};
@@ -328,7 +344,8 @@ static void test_overload(void **state) {
 }
 
 /* A cancel is clean wherever the request stands, and its callback does not fire. */
-static void test_cancel(void **state) {
+static void test_cancel(void **state)
+{
     static const struct {
         const char *rule;
         struct step container, docs;
@@ -368,7 +385,8 @@ static void test_cancel(void **state) {
     }
 }
 
-int main(void) {
+int main(void)
+{
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_reads_go_to_the_next_region),
         cmocka_unit_test(test_refused_goes_to_the_next_region),

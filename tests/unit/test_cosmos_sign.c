@@ -18,7 +18,8 @@
     "C2y6yDjf5/R+ob0N8A7Cgv30VRDJIWEHLM+4QDU5DE2nQ9nDuVTqobD4b8mGGyPMbIZnqyMsEcaGQy67XIw/Jw=="
 #define DATE_S 1493254272 /* Thu, 27 Apr 2017 00:51:12 GMT */
 
-static struct cosmos_signer *signer(const char *key) {
+static struct cosmos_signer *signer(const char *key)
+{
     unsigned char bytes[UPSTREAM_KEY_MAX];
     long len = base64_decode(key, strlen(key), bytes, sizeof bytes);
     struct cosmos_signer *s = NULL;
@@ -28,7 +29,8 @@ static struct cosmos_signer *signer(const char *key) {
 }
 
 /* The base64 text inside an authorization header. */
-static const char *signature_of(const struct cosmos_signature *signature, char out[64]) {
+static const char *signature_of(const struct cosmos_signature *signature, char out[64])
+{
     static const char prefix[] = "type%3Dmaster%26ver%3D1.0%26sig%3D";
     static const struct {
         const char *escape;
@@ -50,7 +52,8 @@ static const char *signature_of(const struct cosmos_signature *signature, char o
 }
 
 /* azure-protocols 1.2 */
-static void test_vectors(void **state) {
+static void test_vectors(void **state)
+{
     static const struct {
         const char *rule, *key, *verb, *type, *link, *expect;
     } cases[] = {
@@ -79,7 +82,8 @@ static void test_vectors(void **state) {
     }
 }
 
-static void test_whole_header(void **state) {
+static void test_whole_header(void **state)
+{
     struct cosmos_signer *s = signer(EMULATOR_KEY);
     assert_string_equal(
         cosmos_sign(s, "POST", "docs", "dbs/db/colls/tel", DATE_S)->authorization,
@@ -89,7 +93,8 @@ static void test_whole_header(void **state) {
 
 /* Within its second a signature is the very same; in the next one it is not, whatever else was signed
  * between. */
-static void test_kept_for_the_second(void **state) {
+static void test_kept_for_the_second(void **state)
+{
     struct cosmos_signer *s = signer(EMULATOR_KEY);
     const struct cosmos_signature *first = cosmos_sign(s, "POST", "docs", "dbs/db/colls/tel", DATE_S);
     struct cosmos_signature copy = *first;
@@ -110,7 +115,8 @@ static void test_kept_for_the_second(void **state) {
 }
 
 /* More kinds than are kept, and names too long to be kept, are signed right all the same. */
-static void test_more_kinds_than_kept(void **state) {
+static void test_more_kinds_than_kept(void **state)
+{
     struct cosmos_signer *s = signer(EMULATOR_KEY), *fresh;
     char link[1200], expect[COSMOS_AUTHORIZATION_SIZE];
     for (int round = 0; round < 2; round++) {
@@ -125,14 +131,16 @@ static void test_more_kinds_than_kept(void **state) {
     cosmos_signer_free(s);
 }
 
-static void test_no_key(void **state) {
+static void test_no_key(void **state)
+{
     struct cosmos_signer *s = NULL;
     assert_true(cosmos_signer_new((const unsigned char *)"", 0, &s) < 0);
     assert_null(s);
     cosmos_signer_free(NULL);
 }
 
-int main(void) {
+int main(void)
+{
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_vectors),
         cmocka_unit_test(test_whole_header),

@@ -6,7 +6,8 @@
 
 #define COUNT_OF(text, what) count_of(text, what, sizeof(what) - 1)
 
-static size_t count_of(const char *text, const char *what, size_t len) {
+static size_t count_of(const char *text, const char *what, size_t len)
+{
     size_t n = 0;
     for (; (text = strstr(text, what)) != NULL; text += len)
         n++;
@@ -14,7 +15,8 @@ static size_t count_of(const char *text, const char *what, size_t len) {
 }
 
 /* The answer of a batch in which all operations were stored. */
-static char *all_stored(size_t count) {
+static char *all_stored(size_t count)
+{
     struct buffer b = {0};
     for (size_t i = 0; i < count; i++)
         buffer_append_text(&b, i == 0 ? "[" STORED : "," STORED);
@@ -25,7 +27,8 @@ static char *all_stored(size_t count) {
 static const struct reading one = {.data = "{\"t\":1}", .data_len = 7};
 
 /* One reading is one upsert. */
-static void test_upserts(void **state) {
+static void test_upserts(void **state)
+{
     static const struct {
         const char *rule;
         struct step steps[4];
@@ -70,7 +73,8 @@ static void test_upserts(void **state) {
     }
 }
 
-static void test_one_upsert_in_full(void **state) {
+static void test_one_upsert_in_full(void **state)
+{
     static const struct step step = {201, NULL, "{\"_ts\":1795417200}"};
     const struct reading reading = {.data = "{\"t\":33.990}", .data_len = 12, .id = "d1-2026"};
     struct harness h;
@@ -90,7 +94,8 @@ static void test_one_upsert_in_full(void **state) {
 }
 
 /* Random ids differ; processedAt grows from reading to reading. */
-static void test_ids_and_order(void **state) {
+static void test_ids_and_order(void **state)
+{
     static const struct step step = {201, NULL, "{\"_ts\":1795417200}"};
     char ids[3][33], at[3][28];
     struct harness h;
@@ -112,7 +117,8 @@ static void test_ids_and_order(void **state) {
 }
 
 /* A batch of three: the answers, and what comes of them. */
-static void test_batch_answers(void **state) {
+static void test_batch_answers(void **state)
+{
     static const struct {
         const char *rule;
         struct step steps[2];
@@ -189,7 +195,8 @@ static void test_batch_answers(void **state) {
     }
 }
 
-static void test_one_batch_in_full(void **state) {
+static void test_one_batch_in_full(void **state)
+{
     const struct reading readings[] = {{.data = "{\"a\":1}", .data_len = 7, .id = "d1-1"}, one};
     static const struct step step = {200, TOLD, "[" STORED "," STORED "]"};
     struct harness h;
@@ -213,7 +220,8 @@ static void test_one_batch_in_full(void **state) {
 }
 
 /* 250 readings are three batches, one after the other; the first that fails ends it. */
-static void test_batches(void **state) {
+static void test_batches(void **state)
+{
     struct reading readings[250];
     char *hundred = all_stored(100), *fifty = all_stored(50);
     const struct step good[] = {{200, NULL, hundred}, {200, NULL, hundred}, {200, NULL, fifty}};
@@ -240,7 +248,8 @@ static void test_batches(void **state) {
 }
 
 /* No batch is larger than the service takes. */
-static void test_batches_by_size(void **state) {
+static void test_batches_by_size(void **state)
+{
     enum { SIZE = 500 * 1000 };
     char *data = malloc(SIZE), *three = all_stored(3), *two = all_stored(2);
     const struct step steps[] = {{200, NULL, three}, {200, NULL, two}};
@@ -265,7 +274,8 @@ static void test_batches_by_size(void **state) {
 }
 
 /* The same id twice in a batch: the last one is sent, both count. */
-static void test_an_id_twice(void **state) {
+static void test_an_id_twice(void **state)
+{
     const struct reading readings[] = {{"{\"v\":1}", 7, "x"}, {"{\"v\":2}", 7, "y"}, {"{\"v\":3}", 7, "x"}};
     static const struct step step = {200, NULL, "[" STORED "," STORED "]"};
     struct harness h;
@@ -281,7 +291,8 @@ static void test_an_id_twice(void **state) {
     harness_end(&h);
 }
 
-int main(void) {
+int main(void)
+{
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_upserts),           cmocka_unit_test(test_one_upsert_in_full),
         cmocka_unit_test(test_ids_and_order),     cmocka_unit_test(test_batch_answers),

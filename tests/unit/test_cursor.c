@@ -8,13 +8,15 @@
 
 #include <cmocka.h>
 
-static char *written(const struct cursor *cursor) {
+static char *written(const struct cursor *cursor)
+{
     struct buffer out = {0};
     assert_int_equal(cursor_write(&out, cursor), 0);
     return buffer_take(&out, NULL);
 }
 
-static void a_cursor_comes_back_as_it_was(void **state) {
+static void a_cursor_comes_back_as_it_was(void **state)
+{
     static const char *const positions[] = {
         "1", "1795417200.17", "{\"token\":\"+RID:a==#RT:1\",\"range\":{\"min\":\"\"}}", "a.b.c", "~"};
     (void)state;
@@ -35,7 +37,8 @@ static void a_cursor_comes_back_as_it_was(void **state) {
     }
 }
 
-static void damaged_cursors_are_refused(void **state) {
+static void damaged_cursors_are_refused(void **state)
+{
     const struct cursor cursor = {0x0123456789abcdefu, 100, 200, "17.4"};
     char *text = written(&cursor);
     size_t len = strlen(text);
@@ -59,7 +62,8 @@ static void damaged_cursors_are_refused(void **state) {
     free(text);
 }
 
-static void texts_that_are_no_cursor(void **state) {
+static void texts_that_are_no_cursor(void **state)
+{
     static const char *const texts[] = {"A", "AA", "AAAA", "!!!!", "MS4", "nextLink", "eyJhbGciOiJub25lIn0"};
     (void)state;
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
@@ -69,7 +73,8 @@ static void texts_that_are_no_cursor(void **state) {
     }
 }
 
-static void a_position_too_long_is_not_handed_out(void **state) {
+static void a_position_too_long_is_not_handed_out(void **state)
+{
     char *position = calloc(1, CURSOR_MAX + 1);
     struct buffer out = {0};
     (void)state;
@@ -79,7 +84,8 @@ static void a_position_too_long_is_not_handed_out(void **state) {
     free(position);
 }
 
-static void each_part_changes_the_fingerprint(void **state) {
+static void each_part_changes_the_fingerprint(void **state)
+{
     (void)state;
     assert_true(cursor_fingerprint(0, "a") == cursor_fingerprint(0, "a"));
     assert_true(cursor_fingerprint(0, "a") != cursor_fingerprint(0, "b"));
@@ -88,7 +94,8 @@ static void each_part_changes_the_fingerprint(void **state) {
                 cursor_fingerprint(cursor_fingerprint(0, "a"), "bc"));
 }
 
-int main(void) {
+int main(void)
+{
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_cursor_comes_back_as_it_was),
         cmocka_unit_test(damaged_cursors_are_refused),

@@ -12,7 +12,8 @@
 
 #define COUNT(array) (sizeof(array) / sizeof(array)[0])
 
-static void writes_the_status_object(void **state) {
+static void writes_the_status_object(void **state)
+{
     static const struct {
         const char *rule;
         struct device_status status;
@@ -40,7 +41,8 @@ static void writes_the_status_object(void **state) {
     }
 }
 
-static void reads_twins(void **state) {
+static void reads_twins(void **state)
+{
     static const struct {
         const char *rule, *twin, *expected; /* NULL: refused */
     } cases[] = {
@@ -92,7 +94,8 @@ static void reads_twins(void **state) {
     }
 }
 
-int main(void) {
+int main(void)
+{
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(writes_the_status_object),
         cmocka_unit_test(reads_twins),

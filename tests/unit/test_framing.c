@@ -168,15 +168,18 @@ static const struct {
      PROBLEM_EXPECTATION_FAILED},
 };
 
-static size_t length_of(size_t i) {
+static size_t length_of(size_t i)
+{
     return cases[i].len != 0 ? cases[i].len : strlen(cases[i].bytes);
 }
 
-static int verdict(const struct framing *f) {
+static int verdict(const struct framing *f)
+{
     return f->fault ? (int)f->code : OK;
 }
 
-static void requests_in_one_piece(void **state) {
+static void requests_in_one_piece(void **state)
+{
     (void)state;
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct framing f = {0};
@@ -188,7 +191,8 @@ static void requests_in_one_piece(void **state) {
     }
 }
 
-static void requests_byte_by_byte(void **state) {
+static void requests_byte_by_byte(void **state)
+{
     (void)state;
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct framing f = {0};
@@ -199,7 +203,8 @@ static void requests_byte_by_byte(void **state) {
     }
 }
 
-static void only_what_came_before_the_fault_passes(void **state) {
+static void only_what_came_before_the_fault_passes(void **state)
+{
     static const char good[] = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
     char text[256];
     struct framing f = {0};
@@ -212,7 +217,8 @@ static void only_what_came_before_the_fault_passes(void **state) {
 }
 
 /* A head of `fields` fields and a target of `target` bytes, each field with a value of `value` bytes. */
-static int verdict_of_size(size_t target, size_t fields, size_t value) {
+static int verdict_of_size(size_t target, size_t fields, size_t value)
+{
     struct framing f = {0};
     char *bytes = malloc(target + 16 > value + 16 ? target + 16 : value + 16);
     assert_non_null(bytes);
@@ -231,7 +237,8 @@ static int verdict_of_size(size_t target, size_t fields, size_t value) {
     return verdict(&f);
 }
 
-static void sizes_are_bounded(void **state) {
+static void sizes_are_bounded(void **state)
+{
     (void)state;
     assert_int_equal(verdict_of_size(FRAMING_TARGET_MAX, 1, 0), OK);
     assert_int_equal(verdict_of_size(FRAMING_TARGET_MAX + 1, 1, 0), PROBLEM_URI_TOO_LONG);
@@ -242,7 +249,8 @@ static void sizes_are_bounded(void **state) {
     assert_int_equal(verdict_of_size(1, 2, FRAMING_HEAD_MAX), PROBLEM_HEADERS_TOO_LARGE);
 }
 
-static void a_head_under_way_is_known(void **state) {
+static void a_head_under_way_is_known(void **state)
+{
     struct framing f = {0};
 
     (void)state;
@@ -257,7 +265,8 @@ static void a_head_under_way_is_known(void **state) {
     assert_true(framing_idle(&f));
 }
 
-int main(void) {
+int main(void)
+{
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(requests_in_one_piece),
         cmocka_unit_test(requests_byte_by_byte),

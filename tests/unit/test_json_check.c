@@ -31,7 +31,7 @@ static void *test_calloc(size_t count, size_t size)
 #define COUNT(array) (sizeof(array) / sizeof(array)[0])
 #define DEEP         JSON_DEPTH_MAX
 
-/* --- faults --------------------------------------------------------------------------------------------- */
+/* --- faults ------------------------------------------------------------------------------------ */
 
 struct fault_case {
     const char *rule;
@@ -140,7 +140,7 @@ static void test_no_text(void **state)
     assert_false(json_valid_portable(NULL, 0, DEEP));
 }
 
-/* --- depth ---------------------------------------------------------------------------------------------- */
+/* --- depth ------------------------------------------------------------------------------------- */
 
 /* `depth` containers, of the kinds that the bits of `kinds` name in turn, and their closing brackets. */
 static size_t nest(char *out, unsigned depth, uint64_t kinds)
@@ -207,7 +207,7 @@ static void test_depth_hostile(void **state)
     buffer_free(&text);
 }
 
-/* --- unique names --------------------------------------------------------------------------------------- */
+/* --- unique names ------------------------------------------------------------------------------ */
 
 /* {"n0":0,..} with `count` names; with `inner`, each value is an object of that many names. */
 static void many_names(struct buffer *out, int count, int inner)

@@ -26,7 +26,7 @@ static void assert_slice(const char *rule, struct json_slice got, const char *ex
                  got.text != NULL ? got.text : "nothing");
 }
 
-/* --- kinds, roots --------------------------------------------------------------------------------------- */
+/* --- kinds, roots ------------------------------------------------------------------------------ */
 
 static void test_kind(void **state)
 {
@@ -59,7 +59,7 @@ static void test_kind(void **state)
     assert_slice("no white space around", slice("\t {\"a\": 1 } \n"), "{\"a\": 1 }");
 }
 
-/* --- iteration ------------------------------------------------------------------------------------------ */
+/* --- iteration --------------------------------------------------------------------------------- */
 
 static void test_iter(void **state)
 {
@@ -97,7 +97,7 @@ static void test_iter(void **state)
     assert_false(json_next(&none));
 }
 
-/* --- members -------------------------------------------------------------------------------------------- */
+/* --- members ----------------------------------------------------------------------------------- */
 
 static void test_member(void **state)
 {
@@ -143,7 +143,7 @@ static void test_path(void **state)
         assert_slice(cases[i].path, json_path(slice(twin), cases[i].path), cases[i].value);
 }
 
-/* --- strings -------------------------------------------------------------------------------------------- */
+/* --- strings ----------------------------------------------------------------------------------- */
 
 static void test_string(void **state)
 {
@@ -205,7 +205,7 @@ static void test_string_equals(void **state)
     assert_false(json_string_equals((struct json_slice){NULL, 0}, ""));
 }
 
-/* --- integers ------------------------------------------------------------------------------------------- */
+/* --- integers ---------------------------------------------------------------------------------- */
 
 static void test_int64(void **state)
 {

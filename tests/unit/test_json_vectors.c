@@ -30,7 +30,7 @@
 
 /* The vectors of tests/vectors/json are the test_parsing files of Nicolas Seriot's JSONTestSuite. */
 
-/* --- two implementations, and jansson, side by side ----------------------------------------------------- */
+/* --- two implementations, and jansson, side by side -------------------------------------------- */
 
 static size_t texts_compared;
 
@@ -216,7 +216,7 @@ static void test_vectors_one_byte_replaced(void **state)
     assert_true(texts_compared > 100000);
 }
 
-/* --- blocks: each special byte at each place of a block, each length of what is scanned ----------------- */
+/* --- blocks: each special byte at each place of a block, each length of what is scanned -------- */
 
 static void test_string_blocks(void **state)
 {

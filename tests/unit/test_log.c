@@ -24,7 +24,8 @@ struct sink {
     char *text;
 };
 
-static struct sink sink_open(enum log_level level) {
+static struct sink sink_open(enum log_level level)
+{
     struct sink sink = {.file = tmpfile()};
     assert_non_null(sink.file);
     assert_int_equal(log_new(fileno(sink.file), level, &sink.log), 0);
@@ -32,7 +33,8 @@ static struct sink sink_open(enum log_level level) {
 }
 
 /* All that was written so far. */
-static const char *sink_text(struct sink *sink) {
+static const char *sink_text(struct sink *sink)
+{
     off_t size = lseek(fileno(sink->file), 0, SEEK_END);
     sink->text = realloc(sink->text, (size_t)size + 1);
     assert_non_null(sink->text);
@@ -41,20 +43,23 @@ static const char *sink_text(struct sink *sink) {
     return sink->text;
 }
 
-static void sink_close(struct sink *sink) {
+static void sink_close(struct sink *sink)
+{
     log_free(sink->log);
     free(sink->text);
     fclose(sink->file);
 }
 
-static unsigned count_lines(const char *text, size_t len) {
+static unsigned count_lines(const char *text, size_t len)
+{
     unsigned lines = 0;
     for (size_t i = 0; i < len; i++)
         lines += text[i] == '\n';
     return lines;
 }
 
-static void a_line_holds_its_fields_in_order(void **state) {
+static void a_line_holds_its_fields_in_order(void **state)
+{
     struct sink sink = sink_open(LOG_LEVEL_INFO);
     assert_true(log_begin(sink.log, LOG_LEVEL_INFO, "request"));
     log_text(sink.log, "requestId", "r-1");
@@ -75,7 +80,8 @@ static void a_line_holds_its_fields_in_order(void **state) {
     sink_close(&sink);
 }
 
-static void levels_are_filtered(void **state) {
+static void levels_are_filtered(void **state)
+{
     static const char *const names[] = {"error", "warn", "info", "debug"};
     for (int limit = LOG_LEVEL_ERROR; limit <= LOG_LEVEL_DEBUG; limit++) {
         struct sink sink = sink_open((enum log_level)limit);
@@ -96,7 +102,8 @@ static void levels_are_filtered(void **state) {
     }
 }
 
-static void values_are_escaped(void **state) {
+static void values_are_escaped(void **state)
+{
     static const struct {
         const char *rule, *value, *json;
     } cases[] = {
@@ -125,7 +132,8 @@ static void values_are_escaped(void **state) {
     }
 }
 
-static void values_are_bounded_between_characters(void **state) {
+static void values_are_bounded_between_characters(void **state)
+{
     static const struct {
         const char *rule;
         size_t plain; /* letters, then two-byte characters to past the bound */
@@ -152,7 +160,8 @@ static void values_are_bounded_between_characters(void **state) {
     }
 }
 
-static void a_line_too_long_leaves_fields_out_and_says_so(void **state) {
+static void a_line_too_long_leaves_fields_out_and_says_so(void **state)
+{
     struct sink sink = sink_open(LOG_LEVEL_INFO);
     char value[1025];
     memset(value, '\x01', sizeof value - 1); /* six bytes each when escaped */
@@ -177,7 +186,8 @@ static void a_line_too_long_leaves_fields_out_and_says_so(void **state) {
     sink_close(&sink);
 }
 
-static void put_lines(struct log *log, unsigned count, const char *value) {
+static void put_lines(struct log *log, unsigned count, const char *value)
+{
     for (unsigned i = 0; i < count; i++) {
         assert_true(log_begin(log, LOG_LEVEL_INFO, "line"));
         log_number(log, "number", i);
@@ -186,7 +196,8 @@ static void put_lines(struct log *log, unsigned count, const char *value) {
     }
 }
 
-static void lines_wait_for_a_flush_or_32_kib(void **state) {
+static void lines_wait_for_a_flush_or_32_kib(void **state)
+{
     struct sink sink = sink_open(LOG_LEVEL_INFO);
     put_lines(sink.log, 10, "x");
     assert_string_equal(sink_text(&sink), "");
@@ -200,7 +211,8 @@ static void lines_wait_for_a_flush_or_32_kib(void **state) {
     sink_close(&sink);
 }
 
-static void freeing_flushes(void **state) {
+static void freeing_flushes(void **state)
+{
     struct sink sink = sink_open(LOG_LEVEL_INFO);
     put_lines(sink.log, 1, "x");
     log_free(sink.log);
@@ -210,7 +222,8 @@ static void freeing_flushes(void **state) {
 }
 
 /* Reads what the pipe holds now. */
-static size_t drain(int fd, char *text, size_t size) {
+static size_t drain(int fd, char *text, size_t size)
+{
     size_t len = 0;
     ssize_t n;
     while (len < size && (n = read(fd, text + len, size - len)) > 0)
@@ -219,7 +232,8 @@ static size_t drain(int fd, char *text, size_t size) {
 }
 
 /* Every line is JSON, and those on dropped lines say how many: together they are `expected`. */
-static unsigned check_lines(const char *text, size_t len, unsigned *ret_dropped) {
+static unsigned check_lines(const char *text, size_t len, unsigned *ret_dropped)
+{
     unsigned lines = 0;
     *ret_dropped = 0;
     while (len > 0) {
@@ -238,7 +252,8 @@ static unsigned check_lines(const char *text, size_t len, unsigned *ret_dropped)
     return lines;
 }
 
-static void a_full_pipe_drops_whole_lines_and_counts_them(void **state) {
+static void a_full_pipe_drops_whole_lines_and_counts_them(void **state)
+{
     static char text[1 << 20];
     static const int flags[] = {0, O_NONBLOCK};
     for (size_t i = 0; i < COUNT(flags); i++) {
@@ -266,7 +281,8 @@ static void a_full_pipe_drops_whole_lines_and_counts_them(void **state) {
     }
 }
 
-static void a_torn_line_is_ended_before_the_next(void **state) {
+static void a_torn_line_is_ended_before_the_next(void **state)
+{
     static char text[1 << 20];
     char value[1025];
     struct log *log;
@@ -304,7 +320,8 @@ static void a_torn_line_is_ended_before_the_next(void **state) {
     close(fds[1]);
 }
 
-static void a_reader_that_is_gone_stops_nothing(void **state) {
+static void a_reader_that_is_gone_stops_nothing(void **state)
+{
     struct log *log;
     int fds[2];
     signal(SIGPIPE, SIG_IGN);
@@ -321,7 +338,8 @@ static void a_reader_that_is_gone_stops_nothing(void **state) {
     log_free(NULL);
 }
 
-int main(void) {
+int main(void)
+{
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_line_holds_its_fields_in_order),
         cmocka_unit_test(levels_are_filtered),

@@ -30,7 +30,8 @@ struct desk {
     unsigned close_at;
 };
 
-static void take(struct letter *letter) {
+static void take(struct letter *letter)
+{
     struct note *note = (struct note *)letter;
     struct desk *desk = note->desk;
     uv_thread_t self = uv_thread_self();
@@ -43,7 +44,8 @@ static void take(struct letter *letter) {
         mailbox_close(desk->mailbox);
 }
 
-static void post(struct desk *desk, unsigned sender, unsigned number) {
+static void post(struct desk *desk, unsigned sender, unsigned number)
+{
     struct note *note = calloc(1, sizeof *note);
     assert_non_null(note);
     *note = (struct note){.letter.deliver = take, .desk = desk, .sender = sender, .number = number};
@@ -56,13 +58,15 @@ struct sender {
     uv_thread_t thread;
 };
 
-static void send_all(void *ctx) {
+static void send_all(void *ctx)
+{
     const struct sender *sender = ctx;
     for (unsigned i = 0; i < LETTERS; i++)
         post(sender->desk, sender->number, i);
 }
 
-static void delivers_every_letter_once_in_order(void **state) {
+static void delivers_every_letter_once_in_order(void **state)
+{
     uv_loop_t loop;
     struct desk desk = {.thread = uv_thread_self(), .close_at = THREADS * LETTERS};
     struct sender senders[THREADS];
@@ -80,7 +84,8 @@ static void delivers_every_letter_once_in_order(void **state) {
     assert_int_equal(uv_loop_close(&loop), 0);
 }
 
-static void nothing_is_delivered_from_inside_post(void **state) {
+static void nothing_is_delivered_from_inside_post(void **state)
+{
     uv_loop_t loop;
     struct desk desk = {.thread = uv_thread_self(), .close_at = 2};
 
@@ -100,7 +105,8 @@ struct chain {
     int left;
 };
 
-static void post_again(struct letter *letter) {
+static void post_again(struct letter *letter)
+{
     struct chain *chain = (struct chain *)letter;
     if (chain->left-- > 0)
         mailbox_post(chain->mailbox, letter);
@@ -108,7 +114,8 @@ static void post_again(struct letter *letter) {
         mailbox_close(chain->mailbox);
 }
 
-static void a_letter_may_be_posted_again_while_delivered(void **state) {
+static void a_letter_may_be_posted_again_while_delivered(void **state)
+{
     uv_loop_t loop;
     struct chain chain = {.letter.deliver = post_again, .left = 10};
 
@@ -120,7 +127,8 @@ static void a_letter_may_be_posted_again_while_delivered(void **state) {
     assert_int_equal(uv_loop_close(&loop), 0);
 }
 
-static void closing_delivers_what_waits(void **state) {
+static void closing_delivers_what_waits(void **state)
+{
     uv_loop_t loop;
     struct desk desk = {.thread = uv_thread_self()};
 
@@ -134,7 +142,8 @@ static void closing_delivers_what_waits(void **state) {
     mailbox_close(NULL);
 }
 
-int main(void) {
+int main(void)
+{
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(delivers_every_letter_once_in_order),
         cmocka_unit_test(nothing_is_delivered_from_inside_post),

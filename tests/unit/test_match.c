@@ -53,7 +53,8 @@ static const struct {
     {"*", ROUTE_BAD_TARGET, NULL, NULL, NULL},
 };
 
-static void targets_find_their_row(void **state) {
+static void targets_find_their_row(void **state)
+{
     (void)state;
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct route_match match;
@@ -71,7 +72,8 @@ static void targets_find_their_row(void **state) {
     }
 }
 
-static void device_ids_have_128_characters_at_most(void **state) {
+static void device_ids_have_128_characters_at_most(void **state)
+{
     char target[256];
     struct route_match match;
 
@@ -83,7 +85,8 @@ static void device_ids_have_128_characters_at_most(void **state) {
     }
 }
 
-static void methods_find_their_row(void **state) {
+static void methods_find_their_row(void **state)
+{
     static const struct {
         const char *target, *method, *operation;
     } rows[] = {
@@ -107,7 +110,8 @@ static void methods_find_their_row(void **state) {
     }
 }
 
-static void allow_names_what_the_path_takes(void **state) {
+static void allow_names_what_the_path_takes(void **state)
+{
     static const struct {
         const char *target;
         unsigned without;
@@ -129,7 +133,8 @@ static void allow_names_what_the_path_takes(void **state) {
     }
 }
 
-int main(void) {
+int main(void)
+{
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(targets_find_their_row),
         cmocka_unit_test(device_ids_have_128_characters_at_most),

@@ -19,7 +19,8 @@
 #define UPSTREAM "telemetryd_upstream_request_duration_seconds"
 #define ROUTE    "/devices/{deviceId}/telemetry"
 
-static char *scrape(struct metrics *const *workers, size_t count) {
+static char *scrape(struct metrics *const *workers, size_t count)
+{
     struct buffer out = {0};
     metrics_write(&out, workers, count);
     char *text = buffer_take(&out, NULL);
@@ -28,7 +29,8 @@ static char *scrape(struct metrics *const *workers, size_t count) {
 }
 
 /* Whether the text holds the line. */
-static bool has(const char *text, const char *line) {
+static bool has(const char *text, const char *line)
+{
     size_t len = strlen(line);
     for (const char *at = strstr(text, line); at != NULL; at = strstr(at + 1, line)) {
         if ((at == text || at[-1] == '\n') && at[len] == '\n')
@@ -37,14 +39,16 @@ static bool has(const char *text, const char *line) {
     return false;
 }
 
-static void assert_has(const char *text, const char *line) {
+static void assert_has(const char *text, const char *line)
+{
     if (!has(text, line))
         fail_msg("missing: %s\nin:\n%s", line, text);
     assert_true(has(text, line));
 }
 
 /* The number after `name` and a space at the start of a line. */
-static double value_of(const char *text, const char *name) {
+static double value_of(const char *text, const char *name)
+{
     size_t len = strlen(name);
     for (const char *at = strstr(text, name); at != NULL; at = strstr(at + 1, name)) {
         if ((at == text || at[-1] == '\n') && at[len] == ' ')
@@ -54,7 +58,8 @@ static double value_of(const char *text, const char *name) {
     return 0;
 }
 
-static void every_family_has_help_and_type_even_when_empty(void **state) {
+static void every_family_has_help_and_type_even_when_empty(void **state)
+{
     static const struct {
         const char *name, *type;
     } families[] = {
@@ -86,7 +91,8 @@ static void every_family_has_help_and_type_even_when_empty(void **state) {
     metrics_free(NULL);
 }
 
-static void a_duration_falls_into_its_bucket_and_all_above(void **state) {
+static void a_duration_falls_into_its_bucket_and_all_above(void **state)
+{
     static const struct {
         unsigned long us;
         const char *below, *in; /* the last bucket without it (NULL: none), the first with it */
@@ -121,7 +127,8 @@ static void a_duration_falls_into_its_bucket_and_all_above(void **state) {
     }
 }
 
-static void methods_that_are_not_ours_are_other(void **state) {
+static void methods_that_are_not_ours_are_other(void **state)
+{
     static const struct {
         const char *method, *label;
     } cases[] = {
@@ -146,7 +153,8 @@ static void methods_that_are_not_ours_are_other(void **state) {
     }
 }
 
-static void active_requests_go_up_and_down(void **state) {
+static void active_requests_go_up_and_down(void **state)
+{
     struct metrics *workers[2] = {metrics_new(), metrics_new()};
     for (int i = 0; i < 3; i++)
         metrics_request_begin(workers[0], "GET", "");
@@ -159,7 +167,8 @@ static void active_requests_go_up_and_down(void **state) {
     metrics_free(workers[1]);
 }
 
-static void workers_are_summed_by_text_not_by_address(void **state) {
+static void workers_are_summed_by_text_not_by_address(void **state)
+{
     static const char one[] = ROUTE, other[] = ROUTE; /* as two files may hold the same text twice */
     static const char cosmos_one[] = "cosmos", cosmos_other[] = "cosmos";
     struct metrics *workers[2] = {metrics_new(), metrics_new()};
@@ -185,7 +194,8 @@ static void workers_are_summed_by_text_not_by_address(void **state) {
     metrics_free(workers[1]);
 }
 
-static void label_values_are_escaped(void **state) {
+static void label_values_are_escaped(void **state)
+{
     struct metrics *metrics = metrics_new();
     metrics_retry(metrics, "a\"b\\c\nd", "op");
     char *text = scrape(&metrics, 1);
@@ -194,7 +204,8 @@ static void label_values_are_escaped(void **state) {
     metrics_free(metrics);
 }
 
-static void request_units_never_fall(void **state) {
+static void request_units_never_fall(void **state)
+{
     static const double refused[] = {-1, 0, __builtin_nan(""), __builtin_inf(), -__builtin_inf()};
     struct metrics *metrics = metrics_new();
     metrics_request_units(metrics, 1.5);
@@ -206,7 +217,8 @@ static void request_units_never_fall(void **state) {
     metrics_free(metrics);
 }
 
-static void label_sets_are_bounded_and_nothing_is_lost(void **state) {
+static void label_sets_are_bounded_and_nothing_is_lost(void **state)
+{
     struct metrics *metrics = metrics_new();
     double total = 0;
     unsigned lines = 0;
@@ -227,7 +239,8 @@ static void label_sets_are_bounded_and_nothing_is_lost(void **state) {
     metrics_free(metrics);
 }
 
-static void *count_requests(void *ctx) {
+static void *count_requests(void *ctx)
+{
     struct metrics *metrics = ctx;
     for (unsigned i = 0; i < 20000; i++) {
         metrics_request_begin(metrics, "GET", ROUTE);
@@ -237,7 +250,8 @@ static void *count_requests(void *ctx) {
     return NULL;
 }
 
-static void a_scrape_may_run_while_workers_count(void **state) {
+static void a_scrape_may_run_while_workers_count(void **state)
+{
     struct metrics *metrics = metrics_new();
     pthread_t thread;
     double before = 0;
@@ -260,7 +274,8 @@ static void a_scrape_may_run_while_workers_count(void **state) {
     metrics_free(metrics);
 }
 
-static void the_process_is_described(void **state) {
+static void the_process_is_described(void **state)
+{
     struct process_numbers numbers = process_numbers_read();
     struct metrics *metrics = metrics_new();
     char *text = scrape(&metrics, 1);
@@ -277,7 +292,8 @@ static void the_process_is_described(void **state) {
     metrics_free(metrics);
 }
 
-int main(void) {
+int main(void)
+{
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_family_has_help_and_type_even_when_empty),
         cmocka_unit_test(a_duration_falls_into_its_bucket_and_all_above),

@@ -76,7 +76,8 @@ static const struct {
     {"limit=0&nope=1", PROBLEM_INVALID_PARAMETER, "limit", 0},
 };
 
-static void queries(void **state) {
+static void queries(void **state)
+{
     (void)state;
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct param_value values[PARAMS_MAX];
@@ -99,7 +100,8 @@ static void queries(void **state) {
     }
 }
 
-static void a_long_unknown_name_is_cut(void **state) {
+static void a_long_unknown_name_is_cut(void **state)
+{
     char query[300], scratch[300];
     struct param_value values[PARAMS_MAX];
     struct problem problem;
@@ -112,7 +114,8 @@ static void a_long_unknown_name_is_cut(void **state) {
     assert_int_equal(strlen(problem.target), 64);
 }
 
-int main(void) {
+int main(void)
+{
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(queries),
         cmocka_unit_test(a_long_unknown_name_is_cut),

@@ -16,7 +16,8 @@
     "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"                                       \
     "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
 
-static void encodes(void **state) {
+static void encodes(void **state)
+{
     static const struct {
         const char *rule, *text, *expected;
     } cases[] = {
@@ -36,7 +37,8 @@ static void encodes(void **state) {
     }
 }
 
-static void decodes(void **state) {
+static void decodes(void **state)
+{
     static const struct {
         const char *rule, *text, *expected; /* NULL: refused */
     } cases[] = {
@@ -63,14 +65,16 @@ static void decodes(void **state) {
     }
 }
 
-static void decoding_never_reads_past_the_end(void **state) {
+static void decoding_never_reads_past_the_end(void **state)
+{
     char out[8];
     assert_int_equal(percent_decode("%41", 2, out), -1);
     assert_int_equal(percent_decode("ab%41", 2, out), 2);
     assert_string_equal(out, "ab");
 }
 
-static void knows_device_ids(void **state) {
+static void knows_device_ids(void **state)
+{
     static const struct {
         const char *rule, *segment, *id; /* NULL: refused */
     } cases[] = {
@@ -107,7 +111,8 @@ static void knows_device_ids(void **state) {
     }
 }
 
-static void a_segment_of_128_escapes_fits(void **state) {
+static void a_segment_of_128_escapes_fits(void **state)
+{
     char segment[3 * DEVICE_ID_MAX + 4];
     char out[DEVICE_ID_MAX + 1] = "";
     for (size_t i = 0; i <= DEVICE_ID_MAX; i++)
@@ -117,7 +122,8 @@ static void a_segment_of_128_escapes_fits(void **state) {
     assert_false(device_id_from_segment(segment, (size_t)3 * DEVICE_ID_MAX + 3, out));
 }
 
-static void makes_item_ids(void **state) {
+static void makes_item_ids(void **state)
+{
     static const struct {
         const char *rule, *device_id, *timestamp, *expected;
     } cases[] = {
@@ -134,7 +140,8 @@ static void makes_item_ids(void **state) {
     }
 }
 
-int main(void) {
+int main(void)
+{
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(encodes),
         cmocka_unit_test(decodes),

@@ -7,7 +7,8 @@
 
 #include <cmocka.h>
 
-static void a_problem_is_rfc_9457(void **state) {
+static void a_problem_is_rfc_9457(void **state)
+{
 #define HEAD "{\"type\":\"about:blank\",\"title\":\"Bad Request\",\"status\":400,\"detail\":"
     static const struct {
         struct problem problem;
@@ -32,7 +33,8 @@ static void a_problem_is_rfc_9457(void **state) {
     }
 }
 
-static void troubles_of_an_upstream(void **state) {
+static void troubles_of_an_upstream(void **state)
+{
     static const struct {
         struct upstream_result result;
         const char *code;
@@ -58,7 +60,8 @@ static void troubles_of_an_upstream(void **state) {
     }
 }
 
-static void every_code_has_its_row(void **state) {
+static void every_code_has_its_row(void **state)
+{
     (void)state;
     for (unsigned a = 0; a < PROBLEM_COUNT; a++) {
         assert_non_null(problem_row(a)->code);
@@ -67,7 +70,8 @@ static void every_code_has_its_row(void **state) {
     }
 }
 
-int main(void) {
+int main(void)
+{
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_problem_is_rfc_9457),
         cmocka_unit_test(troubles_of_an_upstream),

@@ -53,7 +53,8 @@ static const struct {
      PROBLEM_INVALID_READING, NONE, 0, 0, 0, NULL},
 };
 
-static void bodies(void **state) {
+static void bodies(void **state)
+{
     (void)state;
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct reading_body body = {0};
@@ -77,7 +78,8 @@ static void bodies(void **state) {
 }
 
 /* `before` + depth times "{"a":" .. "}" + `after`. */
-static int code_at_depth(unsigned depth, const char *before, const char *after, long *ret_index) {
+static int code_at_depth(unsigned depth, const char *before, const char *after, long *ret_index)
+{
     struct buffer text = {0};
     struct reading_body body = {0};
     struct problem problem = {0};
@@ -96,7 +98,8 @@ static int code_at_depth(unsigned depth, const char *before, const char *after, 
     return code;
 }
 
-static void a_reading_is_32_levels_deep_at_most(void **state) {
+static void a_reading_is_32_levels_deep_at_most(void **state)
+{
     static const struct {
         unsigned depth;
         const char *before, *after;
@@ -117,7 +120,8 @@ static void a_reading_is_32_levels_deep_at_most(void **state) {
     }
 }
 
-static void an_array_holds_500_readings_at_most(void **state) {
+static void an_array_holds_500_readings_at_most(void **state)
+{
     (void)state;
     for (size_t count = 500; count <= 501; count++) {
         struct buffer text = {0};
@@ -133,7 +137,8 @@ static void an_array_holds_500_readings_at_most(void **state) {
     }
 }
 
-int main(void) {
+int main(void)
+{
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(bodies),
         cmocka_unit_test(a_reading_is_32_levels_deep_at_most),

@@ -171,7 +171,8 @@ static const struct {
      {RETRY_GIVE_UP, 400}},
 };
 
-static void test_decisions(void **state) {
+static void test_decisions(void **state)
+{
     for (size_t i = 0; i < COUNT(decisions); i++) {
         struct retry_state before = decisions[i].state;
         struct retry_input input = decisions[i].input;
@@ -189,7 +190,8 @@ static void test_decisions(void **state) {
 }
 
 /* Whatever an upstream answers, it is asked a bounded number of times. */
-static void test_requests_in_all(void **state) {
+static void test_requests_in_all(void **state)
+{
     static const struct {
         const char *rule;
         struct retry_input input;
@@ -220,7 +222,8 @@ static void test_requests_in_all(void **state) {
     }
 }
 
-static void test_retry_after(void **state) {
+static void test_retry_after(void **state)
+{
     const int64_t now_s = 1795417200; /* Mon, 23 Nov 2026 07:00:00 GMT */
     static const struct {
         const char *rule, *ms, *seconds;
@@ -252,7 +255,8 @@ static void test_retry_after(void **state) {
     }
 }
 
-int main(void) {
+int main(void)
+{
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_decisions),
         cmocka_unit_test(test_requests_in_all),

@@ -8,7 +8,7 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 
-/* --- files --------------------------------------------------------------------------------------------- */
+/* --- files ------------------------------------------------------------------------------------- */
 
 static int setup_directory(void **state)
 {
@@ -377,7 +377,7 @@ static void a_second_one_is_kept_out_until_the_first_is_closed(void **state)
     sqlite_db_close(second);
 }
 
-/* --- the blocking calls -------------------------------------------------------------------------------- */
+/* --- the blocking calls ------------------------------------------------------------------------ */
 
 static void a_backfill_is_durable_after_a_flush(void **state)
 {
@@ -477,7 +477,7 @@ static void expired_rows_leave_the_file_when_nothing_else_is_done(void **state)
     assert_int_equal(left, 100);
 }
 
-/* --- failures ------------------------------------------------------------------------------------------ */
+/* --- failures ---------------------------------------------------------------------------------- */
 
 static void a_full_disk_fails_writes_and_is_recovered_from(void **state)
 {

@@ -43,7 +43,7 @@ static void assert_text(struct outcome outcome, const char *text)
     outcome_free(&outcome);
 }
 
-/* --- reported properties ------------------------------------------------------------------------------- */
+/* --- reported properties ----------------------------------------------------------------------- */
 
 static void a_patch_merges_and_keeps_bytes(void **state)
 {
@@ -160,7 +160,7 @@ static void reported_properties_have_a_bound(void **state)
     outcome_free(&outcome);
 }
 
-/* --- status -------------------------------------------------------------------------------------------- */
+/* --- status ------------------------------------------------------------------------------------ */
 
 static void a_device_exists_once_reported_or_stored(void **state)
 {
@@ -229,7 +229,7 @@ static void reported_values_of_any_kind_pass_as_they_are(void **state)
     }
 }
 
-/* --- list ---------------------------------------------------------------------------------------------- */
+/* --- list -------------------------------------------------------------------------------------- */
 
 /* By their bytes: upper case before lower, punctuation where ASCII has it. */
 static const char *const sorted[] = {"!", "#1",  "%41", "-",  "A",  "B", "Z", "_",
@@ -353,7 +353,7 @@ static void a_page_of_large_devices_ends_early(void **state)
     outcome_free(&rest);
 }
 
-/* --- the rest ------------------------------------------------------------------------------------------ */
+/* --- the rest ---------------------------------------------------------------------------------- */
 
 static void past_its_deadline_nothing_is_done(void **state)
 {

@@ -2,7 +2,7 @@
 
 #define ALL INT64_MAX /* as `until`: no upper edge */
 
-/* --- order, windows, paging ---------------------------------------------------------------------------- */
+/* --- order, windows, paging -------------------------------------------------------------------- */
 
 static void readings_of_one_second_keep_their_order(void **state)
 {
@@ -229,7 +229,7 @@ static void a_position_never_leads_out_of_the_window(void **state)
     }
 }
 
-/* --- what is stored ------------------------------------------------------------------------------------ */
+/* --- what is stored ---------------------------------------------------------------------------- */
 
 static void a_reading_keeps_its_bytes(void **state)
 {
@@ -411,7 +411,7 @@ static void it_says_that_it_can_serve(void **state)
     assert_string_equal(fx->store->ops->mode, "embedded");
 }
 
-/* --- many at once -------------------------------------------------------------------------------------- */
+/* --- many at once ------------------------------------------------------------------------------ */
 
 struct overload {
     unsigned ok, overloaded, other;

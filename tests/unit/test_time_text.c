@@ -22,7 +22,8 @@ struct text_case {
     int64_t us;
 };
 
-static void reads_rfc3339(void **state) {
+static void reads_rfc3339(void **state)
+{
     static const struct text_case cases[] = {
         {"the epoch", "1970-01-01T00:00:00Z", 0},
         {"UTC", "2026-11-23T07:00:00Z", S(1795417200)},
@@ -84,7 +85,8 @@ static void reads_rfc3339(void **state) {
     }
 }
 
-static void reads_only_len_bytes(void **state) {
+static void reads_only_len_bytes(void **state)
+{
     static const char text[] = "2026-11-23T07:00:00Z+";
     int64_t us = 0;
     assert_true(time_parse_rfc3339(text, sizeof text - 2, &us));
@@ -97,7 +99,8 @@ static void reads_only_len_bytes(void **state) {
     }
 }
 
-static void reads_points(void **state) {
+static void reads_points(void **state)
+{
     static const struct text_case cases[] = {
         {"RFC 3339", "2026-11-23T07:00:00Z", S(1795417200)},
         {"now", "now", NOW},
@@ -150,7 +153,8 @@ static void reads_points(void **state) {
     }
 }
 
-static void reads_durations(void **state) {
+static void reads_durations(void **state)
+{
     static const struct {
         const char *text;
         uint64_t ms; /* 0: refused, but for "0s" */
@@ -187,7 +191,8 @@ static void reads_durations(void **state) {
     }
 }
 
-static void writes_times(void **state) {
+static void writes_times(void **state)
+{
     static const struct {
         int64_t seconds;
         const char *rfc3339, *rfc1123;
@@ -213,7 +218,8 @@ static void writes_times(void **state) {
     }
 }
 
-static void writes_microseconds(void **state) {
+static void writes_microseconds(void **state)
+{
     static const struct {
         int64_t us;
         const char *text;
@@ -231,7 +237,8 @@ static void writes_microseconds(void **state) {
 }
 
 /* About once a week over all years, at ever other times of day. */
-static void reads_what_it_writes(void **state) {
+static void reads_what_it_writes(void **state)
+{
     for (int64_t s = S(-62135596800) / 1000000; s <= 253402300799; s += 86399 * 7) {
         char out[TIME_RFC3339_SIZE];
         int64_t us = 0;
@@ -241,7 +248,8 @@ static void reads_what_it_writes(void **state) {
     }
 }
 
-int main(void) {
+int main(void)
+{
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(reads_rfc3339),        cmocka_unit_test(reads_only_len_bytes),
         cmocka_unit_test(reads_points),         cmocka_unit_test(reads_durations),
