@@ -1,5 +1,7 @@
 #include "sqlite_internal.h"
 
+#include "percent.h"
+
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -61,18 +63,29 @@ static char *keep(char **at, const void *text, size_t len)
     return copy;
 }
 
+/* What follows the device's id in an item id; the device is a column of its own. */
+static const char *own_part(const char *id, const struct buffer *prefix)
+{
+    return id != NULL && strncmp(id, prefix->data, prefix->len) == 0 ? id + prefix->len : id;
+}
+
 struct sqlite_write *sqlite_write_new(enum sqlite_write_kind kind, const char *device_id,
                                       const struct reading *readings, size_t count, const char *patch,
                                       size_t patch_len)
 {
+    struct sqlite_write *write = NULL;
+    struct buffer prefix = {0};
+    item_id_append(&prefix, device_id, "");
+    if (prefix.failed)
+        goto out;
     size_t id_len = strlen(device_id);
     size_t size =
         sizeof(struct sqlite_write) + count * sizeof(struct sqlite_reading) + id_len + 1 + patch_len + 1;
     for (size_t i = 0; i < count; i++)
         size += readings[i].data_len + 1 + (readings[i].id != NULL ? strlen(readings[i].id) + 1 : 0);
-    struct sqlite_write *write = malloc(size);
+    write = malloc(size);
     if (write == NULL)
-        return NULL;
+        goto out;
     *write = (struct sqlite_write){.kind = kind, .bytes = size, .count = count};
     write->readings = (struct sqlite_reading *)(write + 1);
     char *at = (char *)(write->readings + count);
@@ -81,12 +94,15 @@ struct sqlite_write *sqlite_write_new(enum sqlite_write_kind kind, const char *d
     write->patch_len = patch_len;
     for (size_t i = 0; i < count; i++) {
         const struct reading *reading = &readings[i];
+        const char *id = own_part(reading->id, &prefix);
         write->readings[i] = (struct sqlite_reading){
             .data = keep(&at, reading->data, reading->data_len),
             .data_len = reading->data_len,
-            .id = reading->id != NULL ? keep(&at, reading->id, strlen(reading->id)) : NULL,
+            .id = id != NULL ? keep(&at, id, strlen(id)) : NULL,
         };
     }
+out:
+    buffer_free(&prefix);
     return write;
 }
 
