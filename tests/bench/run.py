@@ -264,8 +264,7 @@ class Bench:
 
     def scan(self):
         program = self.build / 'tests/bench/bench_scan'
-        return named_values(subprocess.run([program], check=True, capture_output=True, text=True).stdout) \
-            if program.exists() else {}
+        return subprocess.run([program], check=True, capture_output=True, text=True).stdout if program.exists() else ''
 
 
 def named_values(output):
@@ -310,12 +309,12 @@ def print_figures(results):
         for name, title in (('posts', 'POST of one reading, durable'), ('pages', 'page of 24 hours (1,440 readings)')):
             found = results['embedded'][name]
             print(f'| {title} | {found["rps"]:,.0f} | {found["p50_ms"]:.2f} | {found["p99_ms"]:.2f} | {found["errors"]} |')
-    for part in ('embedded', 'scan'):
-        values = {key: value for key, value in results.get(part, {}).items() if isinstance(value, float)}
-        if values:
-            print(f'\n| bench_{"sqlite" if part == "embedded" else "scan"} | |\n|---|--:|')
-            for key, value in values.items():
+        print('\n| bench_sqlite | |\n|---|--:|')
+        for key, value in results['embedded'].items():
+            if isinstance(value, float):
                 print(f'| {key} | {value:,.3f} |')
+    if results.get('scan'):
+        print(f'\nbench_scan:\n\n```\n{results["scan"].rstrip()}\n```')
 
 
 def targets(results):

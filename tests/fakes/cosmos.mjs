@@ -92,6 +92,7 @@ export class FakeCosmos {
             const handler = (req, res) => this.#serve(index, req, res);
             const server = this.#options.tls ? https.createServer(this.#options.tls, handler) : http.createServer(handler);
             server.keepAliveTimeout = 60_000;
+            server.unref(); // a fake must not keep a failed test file alive
             await new Promise((resolve, reject) => server.once('error', reject).listen(0, this.#options.host, resolve));
             this.#servers.push(server);
         }

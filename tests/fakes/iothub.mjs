@@ -55,6 +55,7 @@ export class FakeIotHub {
         const handler = (req, res) => this.#serve(req, res);
         this.#server = this.#tls ? https.createServer(this.#tls, handler) : http.createServer(handler);
         this.#server.keepAliveTimeout = 60_000;
+        this.#server.unref(); // a fake must not keep a failed test file alive
         this.#server.on('tlsClientError', () => {});
         await new Promise((resolve, reject) => this.#server.once('error', reject).listen(this.port, this.host, resolve));
         this.port = this.#server.address().port;

@@ -3,6 +3,7 @@
 
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
+import '../support/webcrypto.mjs';
 import { CosmosClient } from '@azure/cosmos';
 import emulator from '@vercel/cosmosdb-server';
 import { startIotHub } from '../fakes/iothub.mjs';
@@ -19,7 +20,7 @@ describe('beside @azure/cosmos', () => {
     let server;
 
     before(async () => {
-        http = emulator.createHttpServer();
+        http = emulator.createHttpServer().unref();
         await new Promise((resolve) => http.listen(0, '127.0.0.1', resolve));
         const endpoint = `http://127.0.0.1:${http.address().port}/`;
         client = new CosmosClient({ endpoint, key: KEY, connectionPolicy: { enableEndpointDiscovery: false } });

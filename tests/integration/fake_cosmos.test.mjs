@@ -3,6 +3,7 @@
 
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
+import '../support/webcrypto.mjs';
 import { CosmosClient } from '@azure/cosmos';
 import { masterKeyToken, startCosmos, wire } from '../fakes/cosmos.mjs';
 import { request } from '../support/http.mjs';

@@ -142,7 +142,7 @@ describe('the command', { concurrency: 4 }, () => {
     });
 
     it('exits 1 when the address is taken, by a stranger or by another telemetryd', async (t) => {
-        const stranger = net.createServer();
+        const stranger = net.createServer().unref();
         await new Promise((resolve) => stranger.listen(0, '127.0.0.1', resolve));
         t.after(() => stranger.close());
         const first = await startServer();

@@ -34,7 +34,7 @@ describe('resilience', { concurrency: 4 }, () => {
                 const response = await server.api(what);
                 assertProblem(response, 504, 'UpstreamTimeout');
                 const ms = Date.now() - started;
-                assert.ok(ms >= 800 && ms < 1000 + 1500 * SLOW, `${ms} ms`);
+                assert.ok(ms >= 800 && ms < 1000 + 4000 * SLOW, `${ms} ms`);
             };
             const json = { 'content-type': 'application/json' };
             await Promise.all([
@@ -43,20 +43,21 @@ describe('resilience', { concurrency: 4 }, () => {
                 timed({ method: 'POST', path: '/devices/d1/telemetry', headers: json, body: '[{},{}]' }),
             ]);
             fake.clearFaults();
-            assert.equal((await server.api('/devices/d1/telemetry')).status, 200, 'and it recovers');
+            await waitFor(async () => (await server.api('/devices/d1/telemetry')).status === 200, 'it recovers');
         });
     }
 
     it('sheds load with 503 Overloaded while probes and metrics answer', async (t) => {
-        const { fake, server } = await boot(t, { TELEMETRYD_MAX_CONNECTIONS: '200', TELEMETRYD_REQUEST_TIMEOUT: '3s' });
+        const { fake, server } = await boot(t, { TELEMETRYD_MAX_CONNECTIONS: '200', TELEMETRYD_REQUEST_TIMEOUT: '5s' });
         fake.fault({ op: 'query', times: Infinity, wire: wire.hang });
         const flood = Array.from({ length: 180 }, (_, i) => server.api(`/devices/f${i}/telemetry`));
+        flood.forEach((promise) => promise.catch(() => {})); // a failure before they are awaited is the failure to show
         await sleep(500 * SLOW);
         for (const path of ['/livez', '/metrics', '/readyz']) {
             const started = Date.now();
             const response = await server.api(path);
             assert.equal(response.status, 200, String(response));
-            assert.ok(Date.now() - started < 1000 * SLOW, `${path}: ${Date.now() - started} ms`);
+            assert.ok(Date.now() - started < 3000, `${path}: ${Date.now() - started} ms`);
         }
         const answers = await Promise.all(flood);
         const shed = answers.filter((a) => a.status === 503);
@@ -72,7 +73,6 @@ describe('resilience', { concurrency: 4 }, () => {
 
     it('makes room for a new connection when idle ones fill the limit', async (t) => {
         const server = await startServer({ env: { TELEMETRYD_MAX_CONNECTIONS: '40', TELEMETRYD_WORKERS: '1' } });
-        t.after(() => server.stop());
         const idle = Array.from({ length: 60 }, (_, i) => {
             const socket = net.connect(server.port, '127.0.0.1');
             socket.on('error', () => {});
@@ -80,7 +80,10 @@ describe('resilience', { concurrency: 4 }, () => {
                 socket.write('GET /livez HTTP/1.1\r\nHo');
             return socket;
         });
-        t.after(() => idle.forEach((socket) => socket.destroy()));
+        t.after(async () => {
+            idle.forEach((socket) => socket.destroy());
+            await server.stop();
+        });
         await sleep(300);
         for (let i = 0; i < 5; i++) {
             const { received } = await sendRaw(server.url, 'GET /livez HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n', { timeout: 5000 * SLOW });
@@ -304,7 +307,7 @@ describe('a drain', { concurrency: 3 }, () => {
 
 describe('upstreams that are plain TCP listeners', () => {
     it('an upstream that accepts and says nothing is a 504 in its time, and readyz is 503', async (t) => {
-        const listener = net.createServer(() => {});
+        const listener = net.createServer(() => {}).unref();
         await new Promise((resolve) => listener.listen(0, '127.0.0.1', resolve));
         const hub = await startIotHub();
         const key = Buffer.alloc(64, 3).toString('base64');

@@ -57,8 +57,11 @@ function assertNoSanitizerReport(stderr) {
     assert.ok(at < 0, `sanitizer report:\n${stderr.slice(Math.max(0, stderr.lastIndexOf('\n', at)), at + 4000)}`);
 }
 
+const assertBuilt = () => assert.ok(existsSync(BINARY), `${BINARY} is not built; TELEMETRYD_BIN names another one`);
+
 /** Runs the binary to its end. Returns {code, signal, stdout, stderr}. */
 export async function run(args, env = {}, { timeout = 10_000 * SLOW, cwd = tempDirectory() } = {}) {
+    assertBuilt();
     const child = spawn(BINARY, args, { env: cleanEnvironment(env), cwd, stdio: ['ignore', 'pipe', 'pipe'] });
     const out = [];
     const err = [];
@@ -79,6 +82,9 @@ function addressIn(line) {
     return match && `http://${match[1].replace('0.0.0.0', '127.0.0.1')}`;
 }
 
+const running = new Set();
+process.on('exit', () => running.forEach((child) => child.kill('SIGKILL')));
+
 class Server {
     stderr = '';
     exited = undefined;
@@ -93,7 +99,11 @@ class Server {
         this.#child = child;
         this.#env = env;
         this.#expect = expect;
-        this.#exit = once(child, 'close').then(([code, signal]) => (this.exited = { code, signal }));
+        running.add(child);
+        this.#exit = once(child, 'close').then(([code, signal]) => {
+            running.delete(child);
+            return (this.exited = { code, signal });
+        });
         child.stderr.setEncoding('utf8');
         child.stderr.on('data', (text) => (this.stderr += text));
         child.stdout.resume();
@@ -212,7 +222,7 @@ class Server {
  * The caller stops it: `t.after(() => server.stop())`.
  */
 export async function startServer({ env = {}, args = [], listen = '127.0.0.1:0', data = ':memory:', ready = false, secrets = {} } = {}) {
-    assert.ok(existsSync(BINARY), `${BINARY} is not built; TELEMETRYD_BIN names another one`);
+    assertBuilt();
     const settings = { TELEMETRYD_WORKERS: '2', ...(data === null ? {} : { TELEMETRYD_DATA: data }), ...env };
     const cwd = tempDirectory();
     const child = spawn(BINARY, ['--listen', listen, ...args], { env: cleanEnvironment(settings), cwd, stdio: ['ignore', 'pipe', 'pipe'] });
