@@ -17,8 +17,9 @@
 #define GROUP_BYTES           (4U * 1024 * 1024)
 
 /* After a group was acknowledged its authors often write again at once. So much longer, and never longer than
- * half of what a transaction takes, does the next group wait for as many as there were: else they fall apart
- * into groups that each pay for an fsync. */
+ * half of what a transaction takes, does the next group wait for half as many as there were: fewer would each
+ * pay for an fsync of their own, and if it waited for all, the writer and its callers would only ever work in
+ * turns. */
 #define LINGER_MAX_US 1000
 
 /* A backfill alone waits for more of its kind, or for sqlite_db_flush(). */
@@ -263,10 +264,11 @@ static void gather(struct sqlite_writer *writer)
         if (!wait_for(writer, BACKFILL_ENOUGH, now + BACKFILL_LINGER_US))
             break;
     uint64_t linger = writer->last_run_us / 2;
+    size_t enough = writer->last_online / 2;
     if (linger > LINGER_MAX_US)
         linger = LINGER_MAX_US;
-    while (!writer->stopping && writer->hurry == 0 && writer->queued_online < writer->last_online)
-        if (!wait_for(writer, writer->queued_backfill + writer->last_online, now + linger))
+    while (!writer->stopping && writer->hurry == 0 && writer->queued_online < enough)
+        if (!wait_for(writer, writer->queued_backfill + enough, now + linger))
             break;
 }
 
