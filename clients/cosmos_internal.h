@@ -85,6 +85,15 @@ int64_t cosmos_account_stamp(struct cosmos_account *account, int64_t now_us, siz
 unsigned cosmos_view_endpoint(const struct cosmos_view *view, bool write, uint64_t now_ms);
 bool cosmos_view_another(const struct cosmos_view *view, bool write, const char *failed, uint64_t now_ms);
 
+/* --- cosmos_timer.c ---------------------------------------------------------------------- */
+
+/* A timer that fires once, never from inside the call that starts it; NULL when out of memory. The pointer is
+ * dead once it fired or was stopped. */
+struct cosmos_timer;
+typedef void cosmos_timer_cb(void *ctx);
+struct cosmos_timer *cosmos_timer_start(uv_loop_t *loop, uint64_t wait_ms, cosmos_timer_cb *fire, void *ctx);
+void cosmos_timer_stop(struct cosmos_timer *timer); /* accepts NULL */
+
 /* --- cosmos_store.c, cosmos_shared.c ----------------------------------------------------------- */
 
 /* One shared read that was started on this worker and is under way. */
@@ -116,13 +125,6 @@ struct operation *cosmos_join_container(struct cosmos_store *store, uint64_t dea
 void cosmos_refresh_account(struct cosmos_store *store);
 /* Gives up the shared reads that were started here. */
 void cosmos_shared_reads_end(struct cosmos_store *store);
-
-/* A timer that fires once, never from inside the call that starts it; NULL when out of memory. The pointer is
- * dead once it fired or was stopped. */
-struct cosmos_timer;
-typedef void cosmos_timer_cb(void *ctx);
-struct cosmos_timer *cosmos_timer_start(uv_loop_t *loop, uint64_t wait_ms, cosmos_timer_cb *fire, void *ctx);
-void cosmos_timer_stop(struct cosmos_timer *timer); /* accepts NULL */
 
 /* --- cosmos_call.c ----------------------------------------------------------------------------- */
 

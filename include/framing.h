@@ -33,6 +33,7 @@ struct framing {
 
     /* private: the request under way */
     uint8_t field; /* which of the fields we judge */
+    bool judged;   /* it is one of them */
     bool http_1_0, te, cl, host, expect;
     uint8_t matched, seen; /* how far a fixed text is matched; bytes of the token so far (saturating) */
     uint16_t fields;

@@ -6,8 +6,6 @@
 #define TELEMETRYD_RESPOND_H
 
 #include "buffer.h"
-#include "log.h"
-#include "metrics.h"
 #include "problem.h"
 
 #include <stddef.h>
@@ -33,11 +31,5 @@ void respond_problem_code(struct request *request, enum problem_code code, const
 /* Adds a header to the answer made before; replaces Cache-Control, which is no-store unless a route says
  * otherwise. */
 void respond_header(struct request *request, const char *name, const char *value);
-
-/* A problem straight to a socket, for requests that libmicrohttpd never sees, with Connection: close. Best
- * effort: what does not fit into the socket's buffer is not sent. Logged and counted like any other answer.
- */
-void respond_raw(int fd, enum problem_code code, const char *detail, struct log *log,
-                 struct metrics *metrics);
 
 #endif

@@ -1,7 +1,7 @@
 #include "connections.h"
 
 #include "clock.h"
-#include "respond.h"
+#include "refusal.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -154,7 +154,7 @@ void connections_refuse(struct connections *connections, struct connection *c, e
     if (c->refused)
         return;
     c->refused = true;
-    respond_raw(c->fd, code, detail, connections->options.log, connections->options.metrics);
+    refusal_send(c->fd, code, detail, connections->options.log, connections->options.metrics);
     shutdown(c->fd, SHUT_WR);
     move(connections, c, CONNECTION_LINGERING);
 }

@@ -397,9 +397,11 @@ void requests_expire(struct worker *worker, uint64_t now_ms)
             return; /* the rest began later */
         if (request->suspended)
             give_up(request, PROBLEM_UPSTREAM_TIMEOUT, "The upstream service did not answer in time");
-        else if (!request->handled && request->connection != NULL)
+        else if (!request->handled && request->connection != NULL) {
+            request->status = problem_row(PROBLEM_REQUEST_TIMEOUT)->status;
             connections_refuse(worker->connections, request->connection, PROBLEM_REQUEST_TIMEOUT,
                                "The request body was not complete in time");
+        }
     }
 }
 

@@ -1,12 +1,10 @@
 #include "respond.h"
 
-#include "random_id.h"
 #include "request.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
 
 #define JSON_TYPE    "application/json; charset=utf-8"
 #define PROBLEM_TYPE "application/problem+json"
@@ -101,40 +99,4 @@ void respond_header(struct request *request, const char *name, const char *value
     if (strcmp(name, "Cache-Control") == 0)
         MHD_del_response_header(request->response, name, "no-store");
     MHD_add_response_header(request->response, name, value);
-}
-
-static void log_refusal(struct log *log, const char *id, const struct problem_row *row, size_t bytes)
-{
-    if (!log_begin(log, LOG_LEVEL_INFO, "request"))
-        return;
-    log_text(log, "requestId", id);
-    log_text(log, "method", "_OTHER");
-    log_text(log, "route", "");
-    log_number(log, "status", row->status);
-    log_text(log, "code", row->code);
-    log_number(log, "bytes", (int64_t)bytes);
-    log_end(log);
-}
-
-void respond_raw(int fd, enum problem_code code, const char *detail, struct log *log, struct metrics *metrics)
-{
-    const struct problem_row *row = problem_row(code);
-    char id[REQUEST_ID_MAX + 1];
-    struct buffer body = {0}, answer = {0};
-
-    random_id(id);
-    problem_write(&body, &(struct problem){.code = code, .detail = detail}, id);
-    buffer_printf(&answer,
-                  "HTTP/1.1 %u %s\r\nConnection: close\r\nContent-Type: " PROBLEM_TYPE
-                  "\r\nContent-Length: %zu\r\n"
-                  "Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\nx-request-id: %s\r\n\r\n",
-                  row->status, row->title, body.len, id);
-    buffer_append(&answer, body.data, body.len);
-    if (!answer.failed && !body.failed)
-        (void)!send(fd, answer.data, answer.len, MSG_NOSIGNAL | MSG_DONTWAIT);
-    log_refusal(log, id, row, body.len);
-    metrics_request_begin(metrics, "_OTHER", "");
-    metrics_request_end(metrics, "_OTHER", "", row->status, 0);
-    buffer_free(&answer);
-    buffer_free(&body);
 }

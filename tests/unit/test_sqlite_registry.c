@@ -255,8 +255,7 @@ static void devices_come_by_the_bytes_of_their_ids_whatever_the_limit(void **sta
         assert_non_null(at);
     }
     for (unsigned limit = 1; limit <= COUNT(sorted) + 1; limit++) {
-        char *joined = calloc(1, 2 * strlen(whole.text));
-        assert_non_null(joined);
+        struct buffer joined = {0};
         unsigned pages = 0;
         struct outcome page = {0};
         do {
@@ -266,14 +265,14 @@ static void devices_come_by_the_bytes_of_their_ids_whatever_the_limit(void **sta
             page = list(fx, limit, position);
             free(position);
             assert_int_equal(page.result.status, UPSTREAM_OK);
-            page.text[strlen(page.text) - 1] = '\0';
-            strcat(strcat(joined, pages++ > 0 ? "," : "["), page.text + 1);
+            buffer_append_char(&joined, pages++ > 0 ? ',' : '[');
+            buffer_append(&joined, page.text + 1, strlen(page.text) - 2); /* without its brackets */
         } while (page.next != NULL);
         outcome_free(&page);
-        strcat(joined, "]");
+        buffer_append_char(&joined, ']');
         assert_int_equal(pages, (COUNT(sorted) + limit - 1) / limit);
-        assert_string_equal(joined, whole.text);
-        free(joined);
+        assert_string_equal(buffer_terminate(&joined), whole.text);
+        buffer_free(&joined);
     }
     outcome_free(&whole);
 }

@@ -1,0 +1,17 @@
+/*
+ * refusal.h - the answer to a request that libmicrohttpd never gets to see.
+ */
+#ifndef TELEMETRYD_REFUSAL_H
+#define TELEMETRYD_REFUSAL_H
+
+#include "log.h"
+#include "metrics.h"
+#include "problem.h"
+
+/* Sends a problem straight to a socket, with Connection: close. Best effort: what does not fit into the
+ * socket's buffer is not sent. Logged and counted like any other answer, with the method `_OTHER` and no
+ * route. */
+void refusal_send(int fd, enum problem_code code, const char *detail, struct log *log,
+                  struct metrics *metrics);
+
+#endif
