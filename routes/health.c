@@ -5,7 +5,6 @@
 #include "flight.h"
 #include "respond.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 #define CHECK_KEPT_MS     5000 /* /readyz answers from a check at most 10 s old */
@@ -26,29 +25,23 @@ void health_metrics(struct request *request)
 
 /* --- readiness --------------------------------------------------------------------------------- */
 
-/* A check of one side under way, for everybody who asks meanwhile. */
-struct check {
-    struct flight *flight;
-};
-
+/* A flight is what a check is for: everybody who asks meanwhile gets its answer. */
 static void on_checked(void *ctx, const struct upstream_result *result, const char *reason)
 {
-    struct check *check = ctx;
-    flight_land(check->flight, result, reason, reason != NULL ? strlen(reason) : 0, NULL);
-    free(check);
+    flight_land(ctx, result, reason, reason != NULL ? strlen(reason) : 0, NULL);
 }
 
-typedef struct operation *begin_check_fn(struct worker *worker, uint64_t deadline_ms, struct check *check);
+typedef struct operation *begin_check_fn(struct worker *worker, uint64_t deadline_ms, struct flight *flight);
 
-static struct operation *begin_store_check(struct worker *worker, uint64_t deadline_ms, struct check *check)
+static struct operation *begin_store_check(struct worker *worker, uint64_t deadline_ms, struct flight *flight)
 {
-    return worker->store->ops->check(worker->store, deadline_ms, on_checked, check);
+    return worker->store->ops->check(worker->store, deadline_ms, on_checked, flight);
 }
 
 static struct operation *begin_registry_check(struct worker *worker, uint64_t deadline_ms,
-                                              struct check *check)
+                                              struct flight *flight)
 {
-    return worker->registry->ops->check(worker->registry, deadline_ms, on_checked, check);
+    return worker->registry->ops->check(worker->registry, deadline_ms, on_checked, flight);
 }
 
 static const struct side {
@@ -68,19 +61,11 @@ struct check_start {
 static bool start_check(void *ctx, struct flight *flight, const char *key)
 {
     const struct check_start *start = ctx;
-    struct check *check = malloc(sizeof *check);
-    if (check == NULL)
-        return false;
-    check->flight = flight;
     /* Both sides must have answered before the request's own deadline. */
     uint64_t patience = start->worker->config->request_timeout_ms / 3;
     if (patience > CHECK_DEADLINE_MS)
         patience = CHECK_DEADLINE_MS;
-    if (start->begin(start->worker, clock_monotonic_ms() + patience, check) == NULL) {
-        free(check);
-        return false;
-    }
-    return true;
+    return start->begin(start->worker, clock_monotonic_ms() + patience, flight) != NULL;
 }
 
 static void check_side(struct request *request);

@@ -19,7 +19,7 @@ struct connections {
     unsigned open;
 };
 
-/* The one thread-local of the program: recv() has no argument through which a table could be passed. */
+/* Thread-local because recv() has no argument through which a table could be passed. */
 static _Thread_local struct connections *current;
 
 static void unlink_connection(struct connections *connections, struct connection *c)

@@ -46,7 +46,7 @@ static void respond_buffer(struct request *request, unsigned status, const char 
 {
     struct MHD_Response *response = from_buffer(text, start, len);
     buffer_free(text);
-    begin(request, response != NULL ? status : 503, response, len);
+    begin(request, status, response, len);
     respond_header(request, "Content-Type", type);
 }
 

@@ -139,6 +139,26 @@ static void on_signal(uv_signal_t *handle, int number)
     uv_unref((uv_handle_t *)&process->interrupt);
 }
 
+static void join_workers(struct server *server)
+{
+    for (unsigned i = 0; i < server->worker_count; i++)
+        worker_join(&server->workers[i]);
+}
+
+/* One that cannot be started must not leave the others running: they are drained like at the end. */
+static int start_workers(struct server *server)
+{
+    for (unsigned i = 0; i < server->worker_count; i++) {
+        if (worker_start(&server->workers[i]) == 0)
+            continue;
+        while (i-- > 0)
+            worker_drain(&server->workers[i]);
+        join_workers(server);
+        return -1;
+    }
+    return 0;
+}
+
 static int serve(struct process *process)
 {
     struct server *server = &process->server;
@@ -152,12 +172,10 @@ static int serve(struct process *process)
     uv_signal_start(&process->term, on_signal, SIGTERM);
     uv_signal_start(&process->interrupt, on_signal, SIGINT);
     log_start(process);
-    for (unsigned i = 0; i < server->worker_count; i++)
-        if (worker_start(&server->workers[i]) != 0)
-            return fail(process, "a worker could not be started");
+    if (start_workers(server) != 0)
+        return fail(process, "a worker could not be started");
     uv_run(&process->loop, UV_RUN_DEFAULT);
-    for (unsigned i = 0; i < server->worker_count; i++)
-        worker_join(&server->workers[i]);
+    join_workers(server);
     return 0;
 }
 
