@@ -112,7 +112,7 @@ bool cosmos_connection_parse(const char *text, struct cosmos_account_settings *r
 }
 
 /* name or name:port, as the host of a URL and the resource of a SAS token. */
-static bool hub_host_valid(const char *host)
+bool iothub_host_valid(const char *host)
 {
     char url[512];
     char out[512];
@@ -145,7 +145,7 @@ bool iothub_connection_parse(const char *text, struct iothub_settings *ret, char
     struct iothub_settings hub = {0};
 
     bool good = split(text, pieces, 3, &c) && copy_value(&pieces[0], hub.host, sizeof hub.host, &c) &&
-                (hub_host_valid(hub.host) || refuse(&c, "HostName is not a host name")) &&
+                (iothub_host_valid(hub.host) || refuse(&c, "HostName is not a host name")) &&
                 copy_value(&pieces[1], hub.policy, sizeof hub.policy, &c) &&
                 (printable(hub.policy) || refuse(&c, "SharedAccessKeyName is not printable ASCII")) &&
                 decode_key(&pieces[2], hub.key, &hub.key_len, &c);

@@ -131,28 +131,54 @@ static bool is_loopback(const struct authority *a)
     return a->host_len == sizeof name - 1 && strncasecmp(a->host, name, a->host_len) == 0;
 }
 
-/* Returns what is wrong, or NULL. */
-static const char *check(const char *rest, size_t len, bool http, bool allow_http)
+/* 169.254.0.0/16, where a platform's own services live. */
+static bool is_link_local(const struct authority *a)
+{
+    struct in_addr ipv4;
+    return !a->bracketed && is_ipv4(a->host, a->host_len, &ipv4) && ntohl(ipv4.s_addr) >> 16 == 0xa9fe;
+}
+
+static bool http_allowed(const struct url_rules *rules, const struct authority *a)
+{
+    return rules->http == URL_HTTP_ANYWHERE || is_loopback(a) ||
+           (rules->http == URL_HTTP_ON_LINK_LOCAL && is_link_local(a));
+}
+
+/* What may stand behind the authority: no blanks or control characters, nor what some readers take for a
+ * slash. */
+static bool tail_valid(const char *tail)
+{
+    for (; *tail != '\0'; tail++) {
+        if (*tail < 0x21 || *tail > 0x7e || strchr("\\\"<>", *tail) != NULL)
+            return false;
+    }
+    return true;
+}
+
+/* rest: behind the scheme; its first len bytes are the authority. Returns what is wrong, or NULL. */
+static const char *check(const char *rest, size_t len, bool http, const struct url_rules *rules)
 {
     struct authority a;
 
-    if (memchr(rest, '@', len) != NULL)
+    if (memchr(rest, '@', strcspn(rest, "/")) != NULL)
         return "user information is not taken in a URL";
-    if (strpbrk(rest, "?#") != NULL)
-        return "a query or a fragment is not taken";
-    if (rest[len] == '/' && rest[len + 1] != '\0')
+    if (strchr(rest, '#') != NULL || (!rules->query && strchr(rest, '?') != NULL))
+        return rules->query ? "a fragment is not taken" : "a query or a fragment is not taken";
+    if (!rules->path && rest[len] == '/' && rest[len + 1] != '\0')
         return "a path is not taken";
     if (!split_authority(rest, len, &a) || !host_valid(&a))
         return "the host is not a name, an IPv4 address or an IPv6 address in brackets";
     if (a.port != NULL && !port_valid(a.port, a.port_len))
         return "the port is not one of 1 to 65535";
-    if (http && !allow_http && !is_loopback(&a))
-        return "http:// is taken on loopback, elsewhere only with TELEMETRYD_ALLOW_HTTP_UPSTREAM=1";
+    if (!tail_valid(rest + len))
+        return "a path or query has printable ASCII without blanks, quotes, \\, < and >";
+    if (http && !http_allowed(rules, &a))
+        return rules->http_refused;
     return NULL;
 }
 
-bool upstream_url_check(const char *url, bool allow_http, char *out, size_t out_size, char *message,
-                        size_t message_size)
+bool upstream_url_read(const char *url, const struct url_rules *rules, char *out, size_t out_size,
+                       char *message, size_t message_size)
 {
     bool http = strncasecmp(url, "http://", 7) == 0;
     const char *wrong;
@@ -161,10 +187,13 @@ bool upstream_url_check(const char *url, bool allow_http, char *out, size_t out_
         wrong = "a URL begins with https:// or http://";
     } else {
         const char *rest = url + (http ? 7 : 8);
-        size_t len = strcspn(rest, "/");
-        wrong = check(rest, len, http, allow_http);
+        size_t authority = strcspn(rest, "/?#");
+        wrong = check(rest, authority, http, rules);
         if (wrong == NULL) {
             const char *scheme = http ? "http://" : "https://";
+            size_t len = strlen(rest);
+            if (strcmp(rest + authority, "/") == 0)
+                len--;
             if (strlen(scheme) + len < out_size) {
                 snprintf(out, out_size, "%s%.*s", scheme, (int)len, rest);
                 return true;
@@ -174,4 +203,14 @@ bool upstream_url_check(const char *url, bool allow_http, char *out, size_t out_
     }
     snprintf(message, message_size, "%s", wrong);
     return false;
+}
+
+bool upstream_url_check(const char *url, bool allow_http, char *out, size_t out_size, char *message,
+                        size_t message_size)
+{
+    const struct url_rules rules = {
+        .http = allow_http ? URL_HTTP_ANYWHERE : URL_HTTP_ON_LOOPBACK,
+        .http_refused = "http:// is taken on loopback, elsewhere only with TELEMETRYD_ALLOW_HTTP_UPSTREAM=1",
+    };
+    return upstream_url_read(url, &rules, out, out_size, message, message_size);
 }

@@ -1,21 +1,26 @@
 /*
- * config.h - the settings: one table (server/config.c), read from flags, environment and defaults, in that
- * order.
+ * config.h - the settings: one table (server/config_table.c), read from flags, environment and defaults, in
+ * that order.
  *
  * Everything is checked before anything starts; a message always names the setting. Secrets are never
- * printed.
+ * printed. The text of a secret that came from a file is nowhere in memory after config_load(), but for the
+ * fields of `azure`, which config_clear() clears with the keys.
  */
 #ifndef TELEMETRYD_CONFIG_H
 #define TELEMETRYD_CONFIG_H
 
+#include "azure_credential.h"
 #include "connection_string.h"
 #include "cosmos.h"
 #include "iothub.h"
 #include "log.h"
+#include "network.h"
 
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
+
+enum auth_mode { AUTH_NONE, AUTH_JWT };
 
 struct config {
     char listen_host[256]; /* an address without brackets */
@@ -29,16 +34,39 @@ struct config {
     int64_t ttl_s;
     bool demo;
 
-    bool has_cosmos; /* else embedded */
-    struct cosmos_account_settings cosmos;
+    bool has_cosmos;                       /* else embedded */
+    struct cosmos_account_settings cosmos; /* without a key: Entra credentials */
     char cosmos_database[256], cosmos_container[256];
 
-    bool has_iothub; /* else embedded */
-    struct iothub_settings iothub;
+    bool has_iothub;               /* else embedded */
+    struct iothub_settings iothub; /* without a key: Entra credentials */
     char iothub_endpoint[512];
 
     bool allow_http_upstream;
     char ca_file[4096]; /* "" for the system's */
+
+    char tls_cert[4096], tls_key[4096]; /* PEM files; both "" where TLS is off */
+    char tls_client_ca[4096];           /* PEM file; "" where no client certificate is asked for */
+
+    enum auth_mode auth;
+    bool auth_open_warning;  /* no authentication on an address that others can reach: to be logged */
+    char jwt_issuer[512];    /* may hold {tenantid}, and then jwt_jwks is set */
+    char jwt_audience[1024]; /* comma-separated, without blanks and empty pieces */
+    char jwt_jwks[4096];     /* URL (http:// or https://) or file; "": from the issuer's discovery document */
+    uint64_t jwt_cooldown_ms;
+    char jwt_devices_claim[256]; /* "": tokens are not limited to devices */
+
+    char metrics_host[256]; /* with has_metrics_listen */
+    unsigned metrics_port;
+    bool has_metrics_listen;
+
+    char cors_origins[4096];              /* comma-separated serialized origins; "": off */
+    unsigned rate_limit;                  /* requests per rate_limit_window_s for each caller; 0: off */
+    unsigned rate_limit_window_s;         /* 1 or 60 */
+    unsigned max_connections_per_address; /* 0: off */
+    struct network_list trusted_proxies;
+
+    struct azure_identity azure; /* all "" unless an upstream has Entra credentials; then with its defaults */
 };
 
 enum config_action { CONFIG_SERVE, CONFIG_CHECK, CONFIG_PRINT, CONFIG_VERSION, CONFIG_HELP };

@@ -33,10 +33,26 @@ bool cosmos_connection_parse(const char *text, struct cosmos_account_settings *r
 bool iothub_connection_parse(const char *text, struct iothub_settings *ret, char *message,
                              size_t message_size);
 
+/* The hub's host alone: a name, and for test doubles a port. */
+bool iothub_host_valid(const char *host);
+
 /* Checks a base URL and writes it without a trailing slash. http is taken on loopback (127.0.0.0/8, ::1,
  * localhost) or where allow_http; user info, query, fragment and a path are refused. */
 bool upstream_url_check(const char *url, bool allow_http, char *out, size_t out_size, char *message,
                         size_t message_size);
+
+enum url_http { URL_HTTP_ON_LOOPBACK, URL_HTTP_ON_LINK_LOCAL, URL_HTTP_ANYWHERE };
+
+/* What else than scheme://host[:port] a URL may have; user info and a fragment are always refused. */
+struct url_rules {
+    enum url_http http; /* link-local, 169.254.0.0/16, includes loopback */
+    bool path, query;
+    const char *http_refused; /* the message where http is not taken */
+};
+
+/* Checks a URL by its rules and writes it, the scheme in lower case and without a path of a slash alone. */
+bool upstream_url_read(const char *url, const struct url_rules *rules, char *out, size_t out_size,
+                       char *message, size_t message_size);
 
 /* A host of RFC 952 and 1123 letters, digits, '-' and '.' ('_' too: container networks use it), at most 253
  * bytes; one of digits and dots alone must be an IPv4 address. */

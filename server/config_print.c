@@ -13,11 +13,33 @@ static const struct {
     {"--help", "print this and exit"},
 };
 
-static const char *shown(const struct setting *setting, const struct setting_value *value)
+bool config_print_masked(const char *value)
+{
+    return strcasestr(value, "key=") != NULL || (strstr(value, "://") != NULL && strchr(value, '@') != NULL);
+}
+
+struct config_shown config_print_shown(const char *value)
+{
+    struct config_shown shown = {{0}};
+    size_t len = 0;
+
+    if (config_print_masked(value))
+        value = "****";
+    for (; len < sizeof shown.text - 4 && value[len] != '\0'; len++) {
+        unsigned char c = (unsigned char)value[len];
+        shown.text[len] = c < 0x20 || c == 0x7f ? '?' : value[len];
+    }
+    if (value[len] != '\0')
+        memcpy(shown.text + len, "...", 4);
+    return shown;
+}
+
+/* How the table shows a value. */
+static const char *printed(const struct setting *setting, const struct setting_value *value)
 {
     if (value->text == NULL)
         return setting->absent != NULL ? setting->absent : "-";
-    return setting->secret ? "********" : value->text;
+    return setting->secret || config_print_masked(value->text) ? "********" : value->text;
 }
 
 static int widest(int width, const char *text)
@@ -45,11 +67,11 @@ void config_print_settings(FILE *out, const struct setting_value values[SETTING_
 
     for (size_t i = 0; i < SETTING_COUNT; i++) {
         name_width = widest(name_width, settings[i].name);
-        value_width = widest(value_width, shown(&settings[i], &values[i]));
+        value_width = widest(value_width, printed(&settings[i], &values[i]));
     }
     for (size_t i = 0; i < SETTING_COUNT; i++) {
         print_padded(out, settings[i].name, name_width);
-        print_padded(out, shown(&settings[i], &values[i]), value_width);
+        print_padded(out, printed(&settings[i], &values[i]), value_width);
         fputs(sources[values[i].source], out);
         if (values[i].source == SOURCE_FLAG)
             fprintf(out, " %s", settings[i].flag);

@@ -5,19 +5,41 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stdarg.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-static void *field(const struct setting *setting, struct config *config)
+void *config_value_field(const struct setting *setting, struct config *config)
 {
     return (char *)config + setting->offset;
 }
 
-static bool refuse(const struct setting *setting, char *wrong, size_t wrong_size)
+bool config_value_refuse(const struct setting *setting, char *wrong, size_t wrong_size)
 {
     snprintf(wrong, wrong_size, "give %s", setting->accepted);
     return false;
+}
+
+bool config_value_wrong(char *wrong, size_t wrong_size, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    vsnprintf(wrong, wrong_size, format, args);
+    va_end(args);
+    return false;
+}
+
+/* A text that does not fit is refused: a cut path or name would be another one. */
+bool config_value_store(const struct setting *setting, const char *text, struct config *config, char *wrong,
+                        size_t wrong_size)
+{
+    size_t len = strlen(text);
+    if (len >= setting->size)
+        return config_value_wrong(wrong, wrong_size, "longer than %zu bytes; give %s", setting->size - 1,
+                                  setting->accepted);
+    memcpy(config_value_field(setting, config), text, len + 1);
+    return true;
 }
 
 /* --- numbers ----------------------------------------------------------------------------------- */
@@ -45,10 +67,10 @@ static bool store_number(const struct setting *setting, bool good, uint64_t valu
                          char *wrong, size_t wrong_size)
 {
     if (!good || value < setting->least || value > setting->most)
-        return refuse(setting, wrong, wrong_size);
+        return config_value_refuse(setting, wrong, wrong_size);
     uint32_t small = (uint32_t)value;
-    memcpy(field(setting, config), setting->size == sizeof small ? (void *)&small : (void *)&value,
-           setting->size);
+    memcpy(config_value_field(setting, config),
+           setting->size == sizeof small ? (void *)&small : (void *)&value, setting->size);
     return true;
 }
 
@@ -58,6 +80,15 @@ bool parse_count(const struct setting *setting, const char *text, struct config 
     uint64_t value = 0;
     bool good = take_number(&text, &value) && *text == '\0';
     return store_number(setting, good, value, config, wrong, wrong_size);
+}
+
+bool parse_count_or_off(const struct setting *setting, const char *text, struct config *config, char *wrong,
+                        size_t wrong_size)
+{
+    if (strcmp(text, "off") != 0)
+        return parse_count(setting, text, config, wrong, wrong_size);
+    memset(config_value_field(setting, config), 0, setting->size);
+    return true;
 }
 
 bool parse_size(const struct setting *setting, const char *text, struct config *config, char *wrong,
@@ -111,7 +142,7 @@ bool parse_level(const struct setting *setting, const char *text, struct config 
             return true;
         }
     }
-    return refuse(setting, wrong, wrong_size);
+    return config_value_refuse(setting, wrong, wrong_size);
 }
 
 bool parse_switch(const struct setting *setting, const char *text, struct config *config, char *wrong,
@@ -119,30 +150,17 @@ bool parse_switch(const struct setting *setting, const char *text, struct config
 {
     bool on = strcmp(text, "1") == 0 || strcmp(text, "true") == 0;
     if (!on && strcmp(text, "0") != 0 && strcmp(text, "false") != 0)
-        return refuse(setting, wrong, wrong_size);
-    *(bool *)field(setting, config) = on;
+        return config_value_refuse(setting, wrong, wrong_size);
+    *(bool *)config_value_field(setting, config) = on;
     return true;
 }
 
 /* --- texts ------------------------------------------------------------------------------------- */
 
-/* A text that does not fit is refused: a cut path or name would be another one. */
-static bool store_text(const struct setting *setting, const char *text, struct config *config, char *wrong,
-                       size_t wrong_size)
-{
-    size_t len = strlen(text);
-    if (len >= setting->size) {
-        snprintf(wrong, wrong_size, "longer than %zu bytes; give %s", setting->size - 1, setting->accepted);
-        return false;
-    }
-    memcpy(field(setting, config), text, len + 1);
-    return true;
-}
-
 bool parse_path(const struct setting *setting, const char *text, struct config *config, char *wrong,
                 size_t wrong_size)
 {
-    return store_text(setting, text, config, wrong, wrong_size);
+    return config_value_store(setting, text, config, wrong, wrong_size);
 }
 
 /* What Cosmos DB takes as the id of a database or a container (azure-protocols 1.7). */
@@ -151,12 +169,12 @@ bool parse_name(const struct setting *setting, const char *text, struct config *
 {
     size_t len = strlen(text);
     if (strpbrk(text, "/\\#?") != NULL || text[len - 1] == ' ')
-        return refuse(setting, wrong, wrong_size);
+        return config_value_refuse(setting, wrong, wrong_size);
     for (size_t i = 0; i < len; i++) {
         if ((unsigned char)text[i] < 0x20 || text[i] == 0x7f)
-            return refuse(setting, wrong, wrong_size);
+            return config_value_refuse(setting, wrong, wrong_size);
     }
-    return store_text(setting, text, config, wrong, wrong_size);
+    return config_value_store(setting, text, config, wrong, wrong_size);
 }
 
 bool parse_readable_file(const struct setting *setting, const char *text, struct config *config, char *wrong,
@@ -164,13 +182,13 @@ bool parse_readable_file(const struct setting *setting, const char *text, struct
 {
     struct stat st;
     int fd = open(text, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    if (fd < 0) {
-        snprintf(wrong, wrong_size, "cannot be read (%s); give %s", strerror(errno), setting->accepted);
-        return false;
-    }
+    if (fd < 0)
+        return config_value_wrong(wrong, wrong_size, "cannot be read (%s); give %s", strerror(errno),
+                                  setting->accepted);
     bool good = fstat(fd, &st) == 0 && S_ISREG(st.st_mode);
     close(fd);
-    return good ? store_text(setting, text, config, wrong, wrong_size) : refuse(setting, wrong, wrong_size);
+    return good ? config_value_store(setting, text, config, wrong, wrong_size)
+                : config_value_refuse(setting, wrong, wrong_size);
 }
 
 /* --- addresses and upstreams ------------------------------------------------------------------- */
@@ -181,8 +199,9 @@ static bool listen_host_valid(const char *host, bool bracketed)
     return bracketed ? inet_pton(AF_INET6, host, &address) == 1 : host_name_valid(host, strlen(host));
 }
 
-bool parse_listen(const struct setting *setting, const char *text, struct config *config, char *wrong,
-                  size_t wrong_size)
+/* HOST:PORT; the field is the host, ret_port the port. */
+static bool read_address(const struct setting *setting, const char *text, struct config *config,
+                         unsigned *ret_port, char *wrong, size_t wrong_size)
 {
     char host[sizeof config->listen_host];
     bool bracketed = text[0] == '[';
@@ -192,17 +211,31 @@ bool parse_listen(const struct setting *setting, const char *text, struct config
     uint64_t port;
 
     if (len >= sizeof host)
-        return refuse(setting, wrong, wrong_size);
+        return config_value_refuse(setting, wrong, wrong_size);
     memcpy(host, start, len);
     host[len] = '\0';
     if (bracketed && *rest == ']')
         rest++;
     if (*rest++ != ':' || !take_number(&rest, &port) || *rest != '\0' || port > setting->most ||
         !listen_host_valid(host, bracketed))
-        return refuse(setting, wrong, wrong_size);
-    memcpy(config->listen_host, host, len + 1);
-    config->listen_port = (unsigned)port;
+        return config_value_refuse(setting, wrong, wrong_size);
+    memcpy(config_value_field(setting, config), host, len + 1);
+    *ret_port = (unsigned)port;
     return true;
+}
+
+bool parse_listen(const struct setting *setting, const char *text, struct config *config, char *wrong,
+                  size_t wrong_size)
+{
+    return read_address(setting, text, config, &config->listen_port, wrong, wrong_size);
+}
+
+bool parse_metrics_listen(const struct setting *setting, const char *text, struct config *config, char *wrong,
+                          size_t wrong_size)
+{
+    config->has_metrics_listen =
+        read_address(setting, text, config, &config->metrics_port, wrong, wrong_size);
+    return config->has_metrics_listen;
 }
 
 bool parse_cosmos(const struct setting *setting, const char *text, struct config *config, char *wrong,
@@ -221,19 +254,26 @@ bool parse_iothub(const struct setting *setting, const char *text, struct config
     return config->has_iothub;
 }
 
+bool parse_cosmos_endpoint(const struct setting *setting, const char *text, struct config *config,
+                           char *wrong, size_t wrong_size)
+{
+    config->has_cosmos = parse_base_url(setting, text, config, wrong, wrong_size);
+    return config->has_cosmos;
+}
+
+bool parse_iothub_host(const struct setting *setting, const char *text, struct config *config, char *wrong,
+                       size_t wrong_size)
+{
+    config->has_iothub = iothub_host_valid(text)
+                             ? config_value_store(setting, text, config, wrong, wrong_size)
+                             : config_value_refuse(setting, wrong, wrong_size);
+    return config->has_iothub;
+}
+
 /* The rule on http is checked with the others that need more than one setting. */
 bool parse_base_url(const struct setting *setting, const char *text, struct config *config, char *wrong,
                     size_t wrong_size)
 {
-    return upstream_url_check(text, true, field(setting, config), setting->size, wrong, wrong_size);
-}
-
-bool parse_entra(const struct setting *setting, const char *text, struct config *config, char *wrong,
-                 size_t wrong_size)
-{
-    (void)text;
-    (void)config;
-    snprintf(wrong, wrong_size, "Microsoft Entra credentials are not built in yet; use %s",
-             setting->accepted);
-    return false;
+    return upstream_url_check(text, true, config_value_field(setting, config), setting->size, wrong,
+                              wrong_size);
 }

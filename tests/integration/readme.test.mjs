@@ -6,7 +6,7 @@ import { before, describe, it } from 'node:test';
 import { openapi, openapiText, root } from '../support/contract.mjs';
 import { run, startServer } from '../support/server.mjs';
 
-const SETTING = /\b(?:TELEMETRYD|COSMOS|IOT_HUB|AZURE)_[A-Z_]+[A-Z]\b/g;
+const SETTING = /\b(?:TELEMETRYD|COSMOS|IOT_HUB|AZURE|IDENTITY)_[A-Z_]+[A-Z]\b/g;
 /** What the test suite and the build read; no settings of the program. */
 const NOT_SETTINGS = new Set(['TELEMETRYD_BIN', 'TELEMETRYD_TEST_SLOW']);
 
@@ -22,7 +22,8 @@ describe('README.md', () => {
     });
 
     const namesIn = (text) => [...new Set(text.match(SETTING) ?? [])].filter((name) => !NOT_SETTINGS.has(name));
-    const plain = (name) => name.replace(/_FILE$/, (suffix) => (name === 'AZURE_CA_FILE' ? suffix : ''));
+    const FILES = new Set(['AZURE_CA_FILE', 'AZURE_FEDERATED_TOKEN_FILE']); // settings, not a setting's file
+    const plain = (name) => (FILES.has(name) ? name : name.replace(/_FILE$/, ''));
 
     it('names only settings that --print-config shows', () => {
         const known = new Set(namesIn(printed));
