@@ -100,8 +100,8 @@ int azure_token_open(struct azure_agent *agent, const char *resource, const char
  * is what azure_token_refused() wants to know. */
 const char *azure_token_get(struct azure_token *token, uint64_t now_ms, unsigned *ret_generation);
 
-/* Waits for azure_token_get() to have one: then the status is UPSTREAM_OK. Of failures that may pass the first
- * two in a row are waited out, but not past the deadline; later ones are told at once. elapsed_us and
+/* Waits for azure_token_get() to have one: then the status is UPSTREAM_OK. Of failures that may pass the
+ * first two in a row are waited out, but not past the deadline; later ones are told at once. elapsed_us and
  * request_charge stay 0. */
 typedef void azure_token_cb(void *ctx, const struct upstream_result *result);
 struct operation *azure_token_wait(struct azure_token *token, uint64_t deadline_ms, azure_token_cb *done,
