@@ -24,7 +24,8 @@ struct call {
     void *ctx;
     uint64_t deadline_ms, started_us;
     struct transfer_request request;
-    char text[]; /* of its url and headers */
+    size_t text_size;
+    char text[]; /* of its url and headers, cleared after use: credentials are among them */
 };
 
 struct call_list {
@@ -172,6 +173,12 @@ static void start_waiting(struct http_client *client)
     }
 }
 
+static void call_free(struct call *call)
+{
+    explicit_bzero(call->text, call->text_size);
+    free(call);
+}
+
 static void call_cancel(struct operation *op)
 {
     struct call *call = (struct call *)op;
@@ -192,7 +199,7 @@ static void call_cancel(struct operation *op)
         break;
     }
     transfer_release(&client->pool, call->transfer);
-    free(call);
+    call_free(call);
 }
 
 /* The length of all texts with their NULs, or 0 for what must not be sent. */
@@ -228,6 +235,7 @@ static struct call *call_new(struct http_client *client, const struct http_call_
     *call = (struct call){
         .op.cancel = call_cancel,
         .client = client,
+        .text_size = size,
         .state = CALL_WAITING,
         .deadline_ms = options->deadline_ms,
         .started_us = clock_monotonic_us(),
@@ -267,7 +275,7 @@ struct operation *http_call_start(struct http_client *client, const struct http_
         client->waiting++;
     } else if (!take_off(client, call)) {
         heap_remove(client, call);
-        free(call);
+        call_free(call);
         errno = ENOMEM;
         return NULL;
     }
@@ -327,7 +335,7 @@ static void call_back(struct http_client *client, struct call *call)
         answer.content_type = answer_kept(reader, KEPT_CONTENT_TYPE);
     }
     answer.elapsed_us = (unsigned long)(clock_monotonic_us() - call->started_us);
-    free(call);
+    call_free(call);
     done(ctx, &answer);
     buffer_free(&answer.body);
     transfer_release(&client->pool, transfer);

@@ -21,6 +21,8 @@ void transfer_release(struct http_pool *pool, struct transfer *transfer)
     if (transfer == NULL)
         return;
     buffer_free(&transfer->reader.body);
+    if (transfer->out.data != NULL) /* it held a signature, a token, or a form with a secret */
+        explicit_bzero(transfer->out.data, transfer->out.len);
     if (pool->transfer_count >= pool->max_idle) {
         transfer_free(transfer);
         return;
@@ -59,16 +61,27 @@ static bool wants_length(const struct transfer_request *request)
     return request->body != NULL;
 }
 
+/* At least what the head takes. */
+static size_t head_size(const struct transfer_request *request)
+{
+    size_t size = strlen(request->method) + 2 * strlen(request->url) + 128;
+    for (unsigned i = 0; i < request->header_count; i++)
+        size += strlen(request->headers[i]) + 2;
+    return size;
+}
+
 static void build(struct transfer *transfer)
 {
     const struct transfer_request *request = transfer->request;
     struct buffer *out = &transfer->out;
     size_t origin_len = origin_length(request->url);
     size_t body_len = request->body != NULL ? request->body_len : 0;
+    bool copied = body_len <= BODY_COPIED_MAX;
 
     if (out->failed || out->cap > OUT_MEMORY_KEPT)
         buffer_free(out);
     buffer_clear(out);
+    buffer_reserve(out, head_size(request) + (copied ? body_len : 0)); /* growing would leave copies behind */
     buffer_append_text(out, request->method);
     buffer_append_char(out, ' ');
     append_target(out, request->url + origin_len);
@@ -81,7 +94,6 @@ static void build(struct transfer *transfer)
     if (wants_length(request))
         buffer_printf(out, "\r\nContent-Length: %zu", body_len);
     buffer_append(out, "\r\n\r\n", 4);
-    bool copied = body_len <= BODY_COPIED_MAX;
     if (copied)
         buffer_append(out, request->body, body_len);
     transfer->body_left_out = copied ? 0 : body_len;
