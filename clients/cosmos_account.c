@@ -1,5 +1,6 @@
 #include "cosmos_internal.h"
 
+#include "json_tree.h"
 #include "percent.h"
 
 #include <errno.h>
@@ -249,7 +250,8 @@ static void take_locations(const struct cosmos_account *account, struct cosmos_v
 bool cosmos_account_take_document(struct cosmos_account *account, const char *text, size_t len,
                                   uint64_t now_ms)
 {
-    json_t *document = json_loadb(text, len, JSON_REJECT_DUPLICATES, NULL);
+    json_t *document = NULL;
+    json_tree_load(text, len, &document);
     json_t *writable = json_object_get(document, "writableLocations");
     json_t *readable = json_object_get(document, "readableLocations");
     bool ok = json_is_array(writable) && json_is_array(readable);
@@ -335,7 +337,8 @@ static void describe_paths(json_t *paths, const char *kind, char out[REASON_SIZE
 bool cosmos_account_take_container(struct cosmos_account *account, const char *text, size_t len,
                                    uint64_t now_ms)
 {
-    json_t *definition = json_loadb(text, len, JSON_REJECT_DUPLICATES, NULL);
+    json_t *definition = NULL;
+    json_tree_load(text, len, &definition);
     if (!json_is_object(definition)) {
         json_decref(definition);
         return false;

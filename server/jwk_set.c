@@ -1,5 +1,6 @@
 #include "jwk_set.h"
 
+#include "json_tree.h"
 #include "jwk_key.h"
 
 #include <errno.h>
@@ -89,11 +90,11 @@ int jwk_set_parse(const char *text, size_t len, struct jwk_set **ret_set)
 {
     if (len > JWK_SET_TEXT_MAX)
         return -EINVAL;
-    /* jansson itself goes no deeper than 2,048 levels. */
-    json_t *json = json_loadb(text, len, JSON_REJECT_DUPLICATES, NULL);
-    if (json == NULL) /* or out of memory: jansson does not tell */
-        return -EINVAL;
-    int r = read_keys(json_object_get(json, "keys"), ret_set);
+    json_t *json;
+    int r = json_tree_load(text, len, &json);
+    if (r != 0)
+        return r;
+    r = read_keys(json_object_get(json, "keys"), ret_set);
     json_decref(json);
     return r;
 }

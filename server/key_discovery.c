@@ -1,7 +1,9 @@
 #include "key_internal.h"
 
 #include "connection_string.h"
+#include "json_tree.h"
 
+#include <errno.h>
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -59,12 +61,11 @@ static const char *read_members(const json_t *document, const char *issuer, char
 
 const char *key_discovery_read(const char *text, size_t len, const char *issuer, char **ret_uri)
 {
-    json_error_t error;
-    json_t *document = json_loadb(text, len, JSON_REJECT_DUPLICATES, &error);
+    json_t *document;
+    int r = json_tree_load(text, len, &document);
 
-    if (document == NULL)
-        return json_error_code(&error) == json_error_out_of_memory ? "out of memory"
-                                                                   : "not a discovery document";
+    if (r != 0)
+        return r == -ENOMEM ? "out of memory" : "not a discovery document";
     const char *fault = read_members(document, issuer, ret_uri);
     json_decref(document);
     return fault;

@@ -1,5 +1,8 @@
 #include "token_internal.h"
 
+#include "json_tree.h"
+
+#include <errno.h>
 #include <jansson.h>
 #include <openssl/evp.h>
 #include <stdlib.h>
@@ -187,8 +190,11 @@ enum token_verdict token_claims_read(const struct token_form *form, const struct
     enum token_verdict verdict;
 
     *ret = (struct token_claims){0};
-    json_t *claims = json_loadb(form->payload, form->payload_len, JSON_REJECT_DUPLICATES, NULL);
-    if (claims == NULL) /* or out of memory: jansson does not tell */
+    json_t *claims;
+    int r = json_tree_load(form->payload, form->payload_len, &claims);
+    if (r == -ENOMEM)
+        return TOKEN_NO_MEMORY;
+    if (r != 0)
         return token_bad(ret_why, "its payload is not JSON that we take");
     if (!json_is_object(claims))
         verdict = token_bad(ret_why, "its payload is not an object");

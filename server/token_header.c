@@ -1,5 +1,8 @@
 #include "token_internal.h"
 
+#include "json_tree.h"
+
+#include <errno.h>
 #include <jansson.h>
 #include <string.h>
 #include <strings.h>
@@ -90,9 +93,12 @@ static enum token_verdict read_members(const json_t *json, struct token_header *
 enum token_verdict token_header_read(const struct token_form *form, struct token_header *ret,
                                      const char **ret_why)
 {
-    json_t *json = json_loadb(form->header, form->header_len, JSON_REJECT_DUPLICATES, NULL);
+    json_t *json;
+    int r = json_tree_load(form->header, form->header_len, &json);
 
-    if (json == NULL) /* or out of memory: jansson does not tell */
+    if (r == -ENOMEM)
+        return TOKEN_NO_MEMORY;
+    if (r != 0)
         return token_bad(ret_why, "its header is not JSON that we take");
     enum token_verdict verdict = read_members(json, ret, ret_why);
     json_decref(json);
