@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <openssl/bio.h>
 #include <openssl/core_names.h>
+#include <openssl/ecerr.h>
 #include <openssl/err.h>
 #include <openssl/param_build.h>
 #include <openssl/pem.h>
@@ -74,19 +75,23 @@ static long read_bytes(const json_t *json, const char *member, unsigned char *ou
 
 /* --- making it --------------------------------------------------------------------------------- */
 
-/* Why OpenSSL failed; its queue is empty again. After our own checks only a point can still be wrong, and
- * that the curve says. All else is lack of memory, for which there is not always a word. */
+/* What OpenSSL says of a point that is none. */
+static const int point_faults[] = {EC_R_POINT_IS_NOT_ON_CURVE, EC_R_COORDINATES_OUT_OF_RANGE,
+                                   EC_R_INVALID_ENCODING, EC_R_POINT_AT_INFINITY};
+
+/* Why OpenSSL failed; its queue is empty again. After our own checks only a point can still be wrong. All
+ * else is lack of memory, for which it does not always have a word. */
 static int openssl_fault(void)
 {
     int r = -ENOMEM;
-    bool no_memory = false;
 
     for (unsigned long error; (error = ERR_get_error()) != 0;) {
-        if (ERR_GET_LIB(error) == ERR_LIB_EC)
-            r = -EINVAL;
-        no_memory = no_memory || ERR_GET_REASON(error) == ERR_R_MALLOC_FAILURE;
+        for (size_t i = 0; i < COUNT(point_faults); i++) {
+            if (ERR_GET_LIB(error) == ERR_LIB_EC && ERR_GET_REASON(error) == point_faults[i])
+                r = -EINVAL;
+        }
     }
-    return no_memory ? -ENOMEM : r;
+    return r;
 }
 
 static int key_from_params(const char *type, OSSL_PARAM *params, EVP_PKEY **ret_key)

@@ -2,6 +2,7 @@
 #include "problem.h"
 #include "routes.h"
 #include "server.h"
+#include "token.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -33,6 +34,8 @@ int main(int argc, char **argv)
 
     if (argc == 2 && print_table(argv[1]))
         return 0;
+    if (argc >= 2 && strcmp(argv[1], "token") == 0)
+        return token_command(argc - 1, argv + 1);
     if (config_load(argc, argv, environ, &config, &action, stdout, stderr) != 0)
         status = 2;
     else if (action == CONFIG_SERVE)

@@ -378,7 +378,7 @@ static void test_find(void **state)
 /* What Entra publishes: keys without alg, with an issuer that is a template. */
 static void test_entra(void **state)
 {
-    EVP_PKEY *key = new_rsa(2048, 2);
+    EVP_PKEY *key = new_rsa(2048);
     struct jwk_set *set =
         set_of_key(key, "nOo3ZDrODXEK1jKWhXslHR_KXEg",
                    ",\"use\":\"sig\",\"x5t\":\"nOo3ZDrODXEK1jKWhXslHR_KXEg\",\"x5c\":[\"MIIC\"],"

@@ -26,13 +26,12 @@
 
 #define NOW 1800000000 /* the verifier's clock, wherever a case does not turn it */
 
-static inline EVP_PKEY *new_rsa(unsigned bits, unsigned primes)
+static inline EVP_PKEY *new_rsa(unsigned bits)
 {
     EVP_PKEY *key = NULL;
     EVP_PKEY_CTX *ctx = EVP_PKEY_CTX_new_id(EVP_PKEY_RSA, NULL);
     assert_true(EVP_PKEY_keygen_init(ctx) > 0);
     assert_true(EVP_PKEY_CTX_set_rsa_keygen_bits(ctx, (int)bits) > 0);
-    assert_true(EVP_PKEY_CTX_set_rsa_keygen_primes(ctx, (int)primes) > 0);
     assert_true(EVP_PKEY_generate(ctx, &key) > 0);
     EVP_PKEY_CTX_free(ctx);
     return key;
