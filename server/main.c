@@ -1,4 +1,5 @@
 #include "config.h"
+#include "harden.h"
 #include "problem.h"
 #include "routes.h"
 #include "server.h"
@@ -32,6 +33,7 @@ int main(int argc, char **argv)
     enum config_action action;
     int status = 0;
 
+    harden_process();
     if (argc == 2 && print_table(argv[1]))
         return 0;
     if (argc >= 2 && strcmp(argv[1], "token") == 0)
