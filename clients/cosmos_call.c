@@ -98,6 +98,42 @@ static enum upstream_status meaning(const struct retry_input *input, const struc
     return late && input->status < 500 ? UPSTREAM_TIMEOUT : UPSTREAM_UNAVAILABLE;
 }
 
+/* --- tokens ------------------------------------------------------------------------------------ */
+
+static void on_token(void *ctx, const struct upstream_result *result)
+{
+    struct cosmos_call *call = ctx;
+
+    call->waiting = NULL;
+    if (result->status == UPSTREAM_OK)
+        attempt_or_finish(call);
+    else
+        finish_with(call, result->status, result->retry_after_s);
+}
+
+static int wait_for_token(struct cosmos_call *call)
+{
+    call->waiting =
+        azure_token_wait(call->store->authorizer.token, call->request.deadline_ms, on_token, call);
+    return call->waiting != NULL ? 0 : -ENOMEM;
+}
+
+/* A refused token is replaced once: true when the call goes on with another. */
+static bool renew_token(struct cosmos_call *call, const struct http_answer *http)
+{
+    struct cosmos_store *store = call->store;
+
+    if (store->authorizer.token == NULL || http->outcome != HTTP_ANSWERED || http->status != 401 ||
+        call->renewed)
+        return false;
+    call->renewed = true;
+    azure_token_refused(store->authorizer.token, call->token_generation);
+    if (store->metrics != NULL)
+        metrics_retry(store->metrics, "cosmos", call->request.operation);
+    attempt_or_finish(call);
+    return true;
+}
+
 /* --- one attempt ------------------------------------------------------------------------------- */
 
 static void on_wait_over(void *ctx)
@@ -202,6 +238,8 @@ static void on_http(void *ctx, struct http_answer *http)
 
     call->waiting = NULL;
     count_attempt(call, http);
+    if (renew_token(call, http))
+        return;
     /* Sent twice; where an answer came, the first went into a connection that was closed already. */
     if (http->resent && http->outcome != HTTP_ANSWERED)
         call->retries.failures++;
@@ -249,16 +287,22 @@ static uint64_t attempt_time(struct cosmos_call *call, uint64_t now_ms)
     return another && left >= 3 ? left / 3 : left;
 }
 
-/* Starts an attempt. Returns 0, -ETIMEDOUT, -EBUSY or -ENOMEM. */
+/* Starts an attempt, or the wait for its token. Returns 0, -ETIMEDOUT, -EBUSY or -ENOMEM. */
 static int attempt(struct cosmos_call *call)
 {
     struct cosmos_store *store = call->store;
     const struct cosmos_request *request = &call->request;
-    char url[URL_SIZE], authorization[COSMOS_AUTHORIZATION_SIZE + 16], date[48];
+    struct cosmos_authorization authorization;
+    char url[URL_SIZE];
 
     uint64_t now_ms = clock_monotonic_ms();
     if (now_ms >= request->deadline_ms)
         return -ETIMEDOUT;
+    int r = cosmos_authorize(&store->authorizer, request->verb, request->resource_type,
+                             request->resource_link, &authorization);
+    if (r != 0)
+        return r == -EAGAIN ? wait_for_token(call) : r;
+    call->token_generation = authorization.generation;
     cosmos_account_view(store->account, &store->view);
     if (call->endpoint[0] == '\0') {
         unsigned i = cosmos_view_endpoint(&store->view, request->write, now_ms);
@@ -266,18 +310,12 @@ static int attempt(struct cosmos_call *call)
     }
     call->attempt_ms = attempt_time(call, now_ms);
 
-    const struct cosmos_signature *signature = cosmos_sign(
-        store->signer, request->verb, request->resource_type, request->resource_link, clock_wall_s());
-    if (signature == NULL)
-        return -ENOMEM;
-    snprintf(authorization, sizeof authorization, "Authorization: %s", signature->authorization);
-    snprintf(date, sizeof date, "x-ms-date: %s", signature->date);
     if ((size_t)snprintf(url, sizeof url, "%s%s", call->endpoint, request->path) >= sizeof url)
         return -ENOMEM;
     struct http_call_options options = {
         .method = request->verb,
         .url = url,
-        .headers = {authorization, date, "x-ms-version: 2020-07-15"},
+        .headers = {authorization.authorization, authorization.date, "x-ms-version: 2020-07-15"},
         .body = request->body,
         .body_len = request->body_len,
         .max_body = request->max_body,
@@ -314,6 +352,7 @@ int cosmos_call_start(struct cosmos_call *call, struct cosmos_store *store,
     call->done = done;
     call->ctx = ctx;
     call->endpoint[0] = '\0';
+    call->renewed = false;
     /* Failures count over all calls of a request, the rest has its own rules for each call. */
     call->retries =
         (struct retry_state){.attempts = call->retries.attempts, .failures = call->retries.failures};

@@ -1,6 +1,7 @@
 /*
  * cosmos_internal.h - what the parts of the Cosmos DB client share. From the inside out:
  *
+ *   cosmos_authorize: the headers with which a request may pass: a signature, or an Entra token
  *   cosmos_account: what all workers know: endpoints, regions, the container's definition (one lock)
  *   cosmos_call: one operation on the wire, with its attempts, regions and retries, until an answer stands
  *   cosmos_shared: reads of the account document and of the container's definition, one for all who wait
@@ -85,6 +86,33 @@ int64_t cosmos_account_stamp(struct cosmos_account *account, int64_t now_us, siz
 unsigned cosmos_view_endpoint(const struct cosmos_view *view, bool write, uint64_t now_ms);
 bool cosmos_view_another(const struct cosmos_view *view, bool write, const char *failed, uint64_t now_ms);
 
+/* --- cosmos_authorize.c ------------------------------------------------------------------------ */
+
+/* A worker's: one of both is there. */
+struct cosmos_authorizer {
+    struct cosmos_signer *signer; /* freed by the owner */
+    struct azure_token *token;    /* the agent's */
+};
+
+/* 0 or negative, and then nothing is to be freed. */
+int cosmos_authorizer_init(struct cosmos_authorizer *authorizer,
+                           const struct cosmos_account_settings *settings, struct azure_agent *azure);
+
+/* The account as a resource of Entra: its URL in lower case, without the scheme's own port, as the official
+ * clients name it. */
+void cosmos_authorizer_resource(const char *endpoint, char out[COSMOS_URL_SIZE]);
+
+struct cosmos_authorization {
+    const char *authorization; /* header lines; this one may be the authorizer's, until its next use */
+    char date[48];
+    char signature[COSMOS_AUTHORIZATION_SIZE + 16];
+    unsigned generation; /* of the token, for azure_token_refused() */
+};
+
+/* 0; -EAGAIN: there is no token, azure_token_wait() for one; or -ENOMEM. */
+int cosmos_authorize(const struct cosmos_authorizer *authorizer, const char *verb, const char *resource_type,
+                     const char *resource_link, struct cosmos_authorization *ret);
+
 /* --- cosmos_timer.c ---------------------------------------------------------------------- */
 
 /* A timer that fires once, never from inside the call that starts it; NULL when out of memory. The pointer is
@@ -107,7 +135,7 @@ struct cosmos_store {
     struct mailbox *mailbox;
     uv_loop_t *loop;
     struct metrics *metrics; /* may be NULL */
-    struct cosmos_signer *signer;
+    struct cosmos_authorizer authorizer;
     struct cosmos_view view;
     struct cosmos_shared_read *account_read, *container_read;
     uint64_t refresh_looked_ms; /* when the account document's age was last looked at */
@@ -176,10 +204,12 @@ struct cosmos_call {
     struct cosmos_request request;
     cosmos_call_cb *done;
     void *ctx;
-    struct operation *waiting; /* the attempt, or the shared read of the account */
+    struct operation *waiting; /* the attempt, the shared read of the account, or an Entra token */
     struct cosmos_timer *timer;
     char endpoint[COSMOS_URL_SIZE]; /* of the attempt; "" before the first */
     uint64_t attempt_ms;            /* what the attempt was given */
+    unsigned token_generation;      /* of the attempt's token */
+    bool renewed;                   /* the service refused a token once */
 };
 
 /* Returns 0; or -EBUSY, -ETIMEDOUT or -ENOMEM when the first attempt cannot start, and then the callback

@@ -64,7 +64,7 @@ static void store_free(struct telemetry_store *base)
     if (store == NULL)
         return;
     cosmos_shared_reads_end(store);
-    cosmos_signer_free(store->signer);
+    cosmos_signer_free(store->authorizer.signer);
     free(store);
 }
 
@@ -77,8 +77,9 @@ static const struct telemetry_store_ops ops = {
     .free = store_free,
 };
 
-struct telemetry_store *cosmos_store_new(struct cosmos_account *account, struct http_client *http,
-                                         struct mailbox *mailbox, uv_loop_t *loop, struct metrics *metrics)
+struct telemetry_store *cosmos_store_new(struct cosmos_account *account, struct azure_agent *azure,
+                                         struct http_client *http, struct mailbox *mailbox, uv_loop_t *loop,
+                                         struct metrics *metrics)
 {
     struct cosmos_store *store = calloc(1, sizeof *store);
     if (store == NULL)
@@ -90,7 +91,7 @@ struct telemetry_store *cosmos_store_new(struct cosmos_account *account, struct 
     store->mailbox = mailbox;
     store->loop = loop;
     store->metrics = metrics;
-    if (cosmos_signer_new(store->names.settings->key, store->names.settings->key_len, &store->signer) != 0) {
+    if (cosmos_authorizer_init(&store->authorizer, store->names.settings, azure) != 0) {
         free(store);
         return NULL;
     }

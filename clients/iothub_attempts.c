@@ -21,10 +21,11 @@ struct read {
     struct read *prev, *next;
     struct flight *flight;
     struct iothub_question question; /* its texts are in `text` */
-    struct operation *call;          /* the attempt under way, or */
+    struct operation *call;          /* the attempt under way or the wait for its token, or */
     struct pause *pause;             /* the wait before the next */
     struct retry_state retry;
-    bool renewed; /* the token was refused once and made anew */
+    unsigned token_generation; /* of the attempt's token, where it is Entra's */
+    bool renewed;              /* the token was refused once and made anew */
     uint64_t deadline_ms, started_us;
     char text[];
 };
@@ -95,9 +96,8 @@ static void land_answer(struct read *read, const struct http_answer *answer)
 static bool attempt(struct read *read);
 
 /* Makes an attempt, or lands where that is not possible. */
-static void go_on(struct read *read)
+static void attempt_or_land(struct read *read)
 {
-    metrics_retry(read->registry->metrics, "iothub", operation_name(read));
     errno = 0;
     if (attempt(read))
         return;
@@ -105,6 +105,12 @@ static void go_on(struct read *read)
         land(read, UPSTREAM_OVERLOADED, 1, NULL, NULL);
     else
         land(read, UPSTREAM_NO_MEMORY, 0, NULL, NULL);
+}
+
+static void go_on(struct read *read)
+{
+    metrics_retry(read->registry->metrics, "iothub", operation_name(read));
+    attempt_or_land(read);
 }
 
 static void on_pause_over(uv_timer_t *timer)
@@ -142,7 +148,10 @@ static void on_http_answer(void *ctx, struct http_answer *answer)
         read->retry.failures++;
     if (answer->outcome == HTTP_ANSWERED && answer->status == 401 && !read->renewed) {
         read->renewed = true;
-        iothub_sas_free(&registry->sas);
+        if (registry->token != NULL)
+            azure_token_refused(registry->token, read->token_generation);
+        else
+            iothub_sas_free(&registry->sas);
         go_on(read);
         return;
     }
@@ -179,10 +188,28 @@ static void on_http_answer(void *ctx, struct http_answer *answer)
     land(read, status, retry_after_s, NULL, NULL);
 }
 
+static void on_token(void *ctx, const struct upstream_result *result)
+{
+    struct read *read = ctx;
+    read->call = NULL;
+    if (result->status == UPSTREAM_OK)
+        attempt_or_land(read);
+    else
+        land(read, result->status, result->retry_after_s, NULL, NULL);
+}
+
+/* Starts an attempt, or the wait for its token. */
 static bool attempt(struct read *read)
 {
     struct iothub_registry *registry = read->registry;
-    const char *token = iothub_sas_get(&registry->sas, registry->hub, clock_wall_s());
+    const char *token;
+    if (registry->token != NULL) {
+        token = azure_token_get(registry->token, clock_monotonic_ms(), &read->token_generation);
+        if (token == NULL)
+            read->call = azure_token_wait(registry->token, read->deadline_ms, on_token, read);
+    } else {
+        token = iothub_sas_get(&registry->sas, registry->hub, clock_wall_s());
+    }
     if (token != NULL)
         read->call = iothub_call(registry->http, registry->base.data, token, &read->question,
                                  read->retry.failures > 0, read->deadline_ms, on_http_answer, read);

@@ -20,8 +20,9 @@ struct iothub_registry {
     struct mailbox *mailbox;
     uv_loop_t *loop;
     struct metrics *metrics;
-    struct iothub_sas sas;
-    struct read *reads; /* under way */
+    struct iothub_sas sas;     /* where the hub has a key, else */
+    struct azure_token *token; /* the agent's */
+    struct read *reads;        /* under way */
 };
 
 /* What a flight is started with. */

@@ -1,12 +1,16 @@
 #include "iothub_internal.h"
 
 #include "clock.h"
+#include "grants.h"
+#include "json.h"
+#include "percent.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-#define LIST_KEPT_MS  30000
-#define JOIN_AGAIN_MS 50 /* with less time left another read is not worth starting */
+#define LIST_KEPT_MS   30000
+#define ENTRA_RESOURCE "https://iothubs.azure.net"
+#define JOIN_AGAIN_MS  50 /* with less time left another read is not worth starting */
 
 static const char probe_device[] =
     "telemetryd-readyz"; /* need not exist: that the hub says so is what is asked for */
@@ -23,6 +27,7 @@ struct wait {
     enum asked asked;
     bool cancelled;
     uint64_t deadline_ms;
+    struct grants *grants; /* of ASKED_LIST */
     union {
         device_status_cb *status;
         device_list_cb *list;
@@ -35,6 +40,7 @@ struct wait {
 
 static void wait_free(struct wait *wait)
 {
+    grants_unref(wait->grants);
     buffer_free(&wait->key);
     free(wait);
 }
@@ -61,8 +67,28 @@ static const char *check_reason(enum upstream_status status)
     }
 }
 
+/* The page is everybody's, so what one caller may not see is left out behind it. */
+static void append_granted(struct buffer *out, const struct grants *grants, const char *text, size_t len)
+{
+    char device_id[DEVICE_ID_MAX + 1];
+    struct json_iter it = json_iter(json_root(text, len));
+
+    buffer_append_char(out, '[');
+    while (json_next(&it)) {
+        if (json_string_decode(json_member(it.value, "deviceId"), device_id, sizeof device_id) < 0 ||
+            !grants_has(grants, device_id))
+            continue;
+        if (out->len > 1)
+            buffer_append_char(out, ',');
+        buffer_append(out, it.value.text, it.value.len);
+    }
+    buffer_append_char(out, ']');
+}
+
 static void answer_list(const struct wait *wait, const struct flight_answer *answer)
 {
+    struct upstream_result result = answer->result;
+    struct buffer granted = {0};
     struct device_list list = {
         .text = answer->text,
         .len = answer->len,
@@ -70,7 +96,15 @@ static void answer_list(const struct wait *wait, const struct flight_answer *ans
         .age_s = (unsigned)((clock_monotonic_ms() - answer->at_ms) / 1000),
         .max_age_s = LIST_KEPT_MS / 1000,
     };
-    wait->done.list(wait->ctx, &answer->result, answer->result.status == UPSTREAM_OK ? &list : NULL);
+    if (result.status == UPSTREAM_OK && wait->grants != NULL) {
+        append_granted(&granted, wait->grants, answer->text, answer->len);
+        list.text = granted.data;
+        list.len = granted.len;
+        if (granted.failed)
+            result.status = UPSTREAM_NO_MEMORY;
+    }
+    wait->done.list(wait->ctx, &result, result.status == UPSTREAM_OK ? &list : NULL);
+    buffer_free(&granted);
 }
 
 /* The last that is done with a wait. */
@@ -173,12 +207,14 @@ static void deliver_bad_position(struct letter *letter)
 }
 
 static struct operation *registry_list(struct device_registry *registry, unsigned limit, const char *position,
-                                       uint64_t deadline_ms, device_list_cb *done, void *ctx)
+                                       struct grants *grants, uint64_t deadline_ms, device_list_cb *done,
+                                       void *ctx)
 {
     struct wait *wait = wait_new(registry, ASKED_LIST, deadline_ms, ctx);
     if (wait == NULL)
         return NULL;
     wait->done.list = done;
+    wait->grants = grants_ref(grants);
     if (position != NULL && !iothub_position_valid(position)) {
         wait->letter.deliver = deliver_bad_position;
         mailbox_post(wait->registry->mailbox, &wait->letter);
@@ -215,9 +251,9 @@ static void registry_free(struct device_registry *base)
     free(registry);
 }
 
-struct device_registry *iothub_registry_new(const struct iothub_options *options, struct http_client *http,
-                                            struct flight_table *flights, struct mailbox *mailbox,
-                                            uv_loop_t *loop, struct metrics *metrics)
+struct device_registry *iothub_registry_new(const struct iothub_options *options, struct azure_agent *azure,
+                                            struct http_client *http, struct flight_table *flights,
+                                            struct mailbox *mailbox, uv_loop_t *loop, struct metrics *metrics)
 {
     static const struct device_registry_ops ops = {
         .mode = "iothub",
@@ -242,7 +278,11 @@ struct device_registry *iothub_registry_new(const struct iothub_options *options
         buffer_append_text(&registry->base, options->endpoint);
     else
         buffer_printf(&registry->base, "https://%s", options->hub.host);
-    if (buffer_terminate(&registry->base) == NULL) {
+    bool ok = buffer_terminate(&registry->base) != NULL;
+    if (options->hub.key_len == 0)
+        ok = ok && azure != NULL &&
+             azure_token_open(azure, ENTRA_RESOURCE, NULL, "Bearer ", &registry->token) == 0;
+    if (!ok) {
         registry_free(&registry->registry);
         return NULL;
     }

@@ -38,6 +38,7 @@ struct list_read {
     struct sqlite_read read;
     device_list_cb *done;
     void *ctx;
+    struct grants *grants; /* a reference of its own: it is read on another thread, also after a cancel */
     unsigned limit;
     bool more;
     char after[DEVICE_ID_MAX + 1]; /* the last id of the page before, then of this one */
@@ -153,6 +154,11 @@ static int collect_devices(struct list_read *list, sqlite3_stmt *statement, int6
     unsigned count = 0;
     int rc;
     while ((rc = sqlite3_step(statement)) == SQLITE_ROW) {
+        const char *id = (const char *)sqlite3_column_text(statement, 0);
+        if (id == NULL)
+            return SQLITE_NOMEM;
+        if (!grants_has(list->grants, id))
+            continue;
         if (count == list->limit || list->text.len > PAGE_BYTES_MAX) {
             list->more = true;
             return SQLITE_OK;
@@ -165,7 +171,7 @@ static int collect_devices(struct list_read *list, sqlite3_stmt *statement, int6
         size_t len = (size_t)sqlite3_column_bytes(statement, 0);
         if (len > DEVICE_ID_MAX)
             return SQLITE_CORRUPT;
-        memcpy(list->after, sqlite3_column_text(statement, 0), len + 1);
+        memcpy(list->after, id, len + 1);
     }
     return rc == SQLITE_DONE ? SQLITE_OK : rc;
 }
@@ -177,7 +183,8 @@ static int run_list(struct sqlite_read *read, struct sqlite_reader *reader)
     char after[DEVICE_ID_MAX + 1]; /* bound while list->after moves on */
     memcpy(after, list->after, sizeof after);
     sqlite3_bind_text(statement, 1, after, -1, SQLITE_STATIC);
-    sqlite3_bind_int64(statement, 2, (int64_t)list->limit + 1);
+    /* How many rows it takes to find them all is not known where some are left out. */
+    sqlite3_bind_int64(statement, 2, list->grants == NULL ? (int64_t)list->limit + 1 : -1);
     buffer_append_char(&list->text, '[');
     int rc = collect_devices(list, statement, clock_now(&read->db->clock));
     if (rc != SQLITE_OK)
@@ -208,12 +215,14 @@ static void answer_list(struct sqlite_read *read)
 static void dispose_list(struct sqlite_read *read)
 {
     struct list_read *list = (struct list_read *)read;
+    grants_unref(list->grants);
     buffer_free(&list->text);
     buffer_free(&list->next);
 }
 
 static struct operation *registry_list(struct device_registry *base, unsigned limit, const char *position,
-                                       uint64_t deadline_ms, device_list_cb *done, void *ctx)
+                                       struct grants *grants, uint64_t deadline_ms, device_list_cb *done,
+                                       void *ctx)
 {
     struct sqlite_registry *registry = (struct sqlite_registry *)base;
     struct list_read *list = calloc(1, sizeof *list);
@@ -221,6 +230,7 @@ static struct operation *registry_list(struct device_registry *base, unsigned li
         return NULL;
     list->done = done;
     list->ctx = ctx;
+    list->grants = grants_ref(grants);
     list->limit = limit > LIMIT_MAX ? LIMIT_MAX : limit;
     list->read.run = position == NULL || take_position(position, list->after) ? run_list : run_bad_position;
     list->read.answer = answer_list;

@@ -12,6 +12,7 @@
 #ifndef TELEMETRYD_COSMOS_H
 #define TELEMETRYD_COSMOS_H
 
+#include "azure_credential.h"
 #include "connection_string.h"
 #include "flight.h"
 #include "http_client.h"
@@ -22,8 +23,8 @@
 struct cosmos_account;
 
 struct cosmos_options {
-    struct cosmos_account_settings account;
-    const char *database; /* raw names */
+    struct cosmos_account_settings account; /* without a key: Entra tokens authorize the requests */
+    const char *database;                   /* raw names */
     const char *container;
     bool allow_http; /* regions advertised with http:// on other hosts than loopback are taken only then */
 };
@@ -33,11 +34,13 @@ int cosmos_account_new(const struct cosmos_options *options, struct flight_table
                        struct cosmos_account **ret_account);
 void cosmos_account_free(struct cosmos_account *account); /* clears the key; accepts NULL */
 
-/* metrics: the worker's counters (upstream durations, retries, request units), or NULL. Returns NULL when out
- * of memory. Free the store before the http client, the mailbox and the flights; its timers close with the
+/* azure: where the account has no key, the worker's agent, which must outlive the store; else NULL. metrics:
+ * the worker's counters (upstream durations, retries, request units), or NULL. Returns NULL when out of
+ * memory. Free the store before the http client, the mailbox and the flights; its timers close with the
  * loop's next turn. */
-struct telemetry_store *cosmos_store_new(struct cosmos_account *account, struct http_client *http,
-                                         struct mailbox *mailbox, uv_loop_t *loop, struct metrics *metrics);
+struct telemetry_store *cosmos_store_new(struct cosmos_account *account, struct azure_agent *azure,
+                                         struct http_client *http, struct mailbox *mailbox, uv_loop_t *loop,
+                                         struct metrics *metrics);
 
 /* --- pure parts, for tests --------------------------------------------------------------------- */
 

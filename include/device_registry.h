@@ -11,6 +11,7 @@
 #ifndef TELEMETRYD_DEVICE_REGISTRY_H
 #define TELEMETRYD_DEVICE_REGISTRY_H
 
+#include "grants.h"
 #include "operation.h"
 #include "upstream.h"
 
@@ -45,10 +46,11 @@ struct device_registry_ops {
     /* Required. */
     struct operation *(*status)(struct device_registry *registry, const char *device_id, uint64_t deadline_ms,
                                 device_status_cb *done, void *ctx);
-    /* Required. position: `next` of the page before as a caller sent it back (untrusted), or NULL.
-     * limit 1..1000. */
+    /* Required. position: `next` of the page before as a caller sent it back (untrusted), or NULL. limit
+     * 1..1000. Devices that the grants do not cover are left out (NULL: none is); a page may then be shorter
+     * than its limit, and not the last. */
     struct operation *(*list)(struct device_registry *registry, unsigned limit, const char *position,
-                              uint64_t deadline_ms, device_list_cb *done, void *ctx);
+                              struct grants *grants, uint64_t deadline_ms, device_list_cb *done, void *ctx);
     /* Required. As in telemetry_store.h. */
     struct operation *(*check)(struct device_registry *registry, uint64_t deadline_ms, device_check_cb *done,
                                void *ctx);

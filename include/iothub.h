@@ -7,6 +7,7 @@
 #ifndef TELEMETRYD_IOTHUB_H
 #define TELEMETRYD_IOTHUB_H
 
+#include "azure_credential.h"
 #include "connection_string.h"
 #include "device_registry.h"
 #include "flight.h"
@@ -15,14 +16,16 @@
 #include "metrics.h"
 
 struct iothub_options {
-    struct iothub_settings hub;
-    const char *endpoint; /* base URL without trailing slash; NULL: https://<host> */
+    struct iothub_settings hub; /* without a key: Entra tokens authorize the requests */
+    const char *endpoint;       /* base URL without trailing slash; NULL: https://<host> */
 };
 
-/* options (and endpoint) must outlive the registry. NULL when out of memory. */
-struct device_registry *iothub_registry_new(const struct iothub_options *options, struct http_client *http,
-                                            struct flight_table *flights, struct mailbox *mailbox,
-                                            uv_loop_t *loop, struct metrics *metrics);
+/* options (and endpoint) must outlive the registry, and so must azure: where the hub has no key, the worker's
+ * agent, else NULL. NULL when out of memory. */
+struct device_registry *iothub_registry_new(const struct iothub_options *options, struct azure_agent *azure,
+                                            struct http_client *http, struct flight_table *flights,
+                                            struct mailbox *mailbox, uv_loop_t *loop,
+                                            struct metrics *metrics);
 
 /* --- one call, and what its answer means (iothub.c) -------------------------------------------- */
 

@@ -5,13 +5,15 @@
 #ifndef TELEMETRYD_LISTEN_H
 #define TELEMETRYD_LISTEN_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 /* Opens `count` listening, non-blocking sockets on host:port (port 0: the kernel's choice, the same for all)
- * into fds, and writes the address as "http://127.0.0.1:8080" into address. Returns 0, or a negative errno
- * with one line in message; then nothing is open. An address that anybody listens on already is -EADDRINUSE.
+ * into fds, and writes the address as "http://127.0.0.1:8080" into address, with `https` where it is secure.
+ * Returns 0, or a negative errno with one line in message; then nothing is open. An address that anybody
+ * listens on already is -EADDRINUSE.
  */
-int listen_open(const char *host, unsigned port, int *fds, unsigned count, char *address, size_t address_size,
-                char *message, size_t message_size);
+int listen_open(const char *host, unsigned port, bool secure, int *fds, unsigned count, char *address,
+                size_t address_size, char *message, size_t message_size);
 
 #endif

@@ -1,8 +1,8 @@
 /*
  * request.h - the life of one request, from its head to its answer, on one worker.
  *
- *     socket -> framing -> route_match -> params_parse -> handle() -> an operation -> its callback ->
- * respond_*()
+ *     socket -> framing -> route_match -> access_check -> params_parse -> handle() -> an operation -> its
+ *     callback -> respond_*()
  *
  * A handler is a list of steps that reads from top to bottom: each step either answers (respond.h) or starts
  * one operation and hands it to request_await(), naming the callback that goes on. Only server/request.c
@@ -14,6 +14,7 @@
 #ifndef TELEMETRYD_REQUEST_H
 #define TELEMETRYD_REQUEST_H
 
+#include "access.h"
 #include "operation.h"
 #include "routes.h"
 #include "upstream.h"
@@ -32,6 +33,7 @@ struct request {
     const char *method;
     char id[REQUEST_ID_MAX + 1];
     char device_id[DEVICE_ID_MAX + 1]; /* of the path, checked; "" where the route has none */
+    struct access access;
     struct param_value params[PARAMS_MAX];
     struct buffer body;
     int64_t now_us;       /* the one reading of the wall clock that this request's answer goes by */
@@ -42,7 +44,8 @@ struct request {
     struct MHD_Connection *mhd;
     struct connection *connection;
     struct MHD_Response *response; /* the answer, not yet queued */
-    unsigned status;
+    unsigned
+        status; /* of the answer; 0: not answered yet. Set even where there was no memory for the answer */
     size_t response_bytes;
     struct operation *operation; /* what it waits for */
     unsigned long upstream_us;
@@ -50,6 +53,7 @@ struct request {
     struct request *prev, *next; /* the worker's requests, oldest first */
     struct route_match match;
     size_t discarded; /* bytes of a body that nobody wants */
+    bool admitted; /* its caller may make it, and it has no fault of its own: without this no handler runs */
     bool begun, handled, counted, suspended, queued, too_large;
     char *scratch; /* of the parameters */
     char target[];

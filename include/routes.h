@@ -7,6 +7,7 @@
 #include "buffer.h"
 #include "params.h"
 #include "percent.h"
+#include "permission.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -16,6 +17,7 @@ struct request;
 enum {
     ROUTE_PROBE = 1,         /* answered while everything else is refused: overload, drain */
     ROUTE_EMBEDDED_ONLY = 2, /* only where the registry can patch: elsewhere 405 */
+    ROUTE_METRICS = 4,       /* what the metrics address serves, and the main one then does not */
 };
 
 struct route {
@@ -24,6 +26,7 @@ struct route {
     const struct param *params;     /* ends with a row without a name; NULL: none */
     const char *const *media_types; /* what a body may be; NULL: the route takes no body */
     const char *operation_id;       /* in openapi.yaml */
+    enum permission permission;     /* that a token must carry; PERMISSION_NONE: open to everybody */
     size_t state_size;              /* bytes of request->state, zeroed */
     /* Answers, or starts one operation and awaits it. request_await() and the respond functions are in
      * request.h. */

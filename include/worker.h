@@ -9,16 +9,21 @@
 #ifndef TELEMETRYD_WORKER_H
 #define TELEMETRYD_WORKER_H
 
+#include "azure_credential.h"
+#include "acceptor.h"
 #include "config.h"
 #include "connections.h"
 #include "device_registry.h"
 #include "flight.h"
 #include "http_client.h"
+#include "key_source.h"
 #include "log.h"
 #include "mailbox.h"
 #include "metrics.h"
+#include "rate_limit.h"
 #include "sqlite_db.h"
 #include "telemetry_store.h"
+#include "token_cache.h"
 
 #include <microhttpd.h>
 #include <stdatomic.h>
@@ -35,9 +40,15 @@ struct server {
     struct cosmos_account *cosmos; /* NULL: embedded telemetry */
     struct iothub_options iothub;  /* used where config->has_iothub */
     struct flight_table *flights;
+    struct azure_credential *azure; /* NULL: no side is reached with Entra tokens */
+    struct key_source *key_source;  /* NULL without authentication */
+    struct token_rules token_rules; /* used where there is authentication */
+    struct rate_limit *rate_limit;  /* NULL: off */
     struct worker *workers;
     struct metrics **metrics; /* of the workers, for a scrape */
     unsigned worker_count;
+    struct tls *tls;                  /* NULL: off */
+    struct address_counts *addresses; /* NULL: no limit per address */
     unsigned max_in_flight; /* requests that may wait at once, in the process */
     atomic_uint connections;
     atomic_uint in_flight;
@@ -53,13 +64,18 @@ struct worker {
     struct telemetry_store *store;
     struct device_registry *registry;
     struct http_client *http;
+    struct azure_agent *azure; /* NULL without server->azure */
+    struct key_agent *keys; /* NULL without authentication, and so is the next */
+    struct token_cache *tokens;
+    struct http_client *identity_http; /* key sets and tokens, which must not wait behind upstream calls */
 
     /* Private to server/worker.c and server/request.c. */
     uv_thread_t thread;
     uv_loop_t loop;
     struct MHD_Daemon *daemon;
     struct connections *connections;
-    int listen_fd;
+    struct acceptor acceptor, metrics_acceptor;
+    const struct acceptor *accepting; /* whose connection is being handed over at this moment */
     uv_poll_t daemon_poll;
     uv_prepare_t before;
     uv_idle_t more; /* active while the daemon has more to do at once */
@@ -71,8 +87,9 @@ struct worker {
     bool has_loop, has_thread;
 };
 
-/* Prepares a worker that will listen on listen_fd (taken over). Everything but its thread. 0 or negative. */
-int worker_init(struct worker *worker, struct server *server, unsigned index, int listen_fd);
+/* Prepares a worker that will listen on listen_fd and, where it is not -1, serve metrics on metrics_fd (both
+ * taken over). Everything but its thread. 0 or negative. */
+int worker_init(struct worker *worker, struct server *server, unsigned index, int listen_fd, int metrics_fd);
 int worker_start(struct worker *worker);
 /* From any thread: stop accepting, answer what was sent, close, end the thread. */
 void worker_drain(struct worker *worker);

@@ -103,7 +103,8 @@ void devices_list(struct request *request)
             return;
         }
     }
-    request_await(request, registry->ops->list(registry, limit_of(request), cursor.position,
+    struct grants *grants = request->access.principal != NULL ? request->access.principal->grants : NULL;
+    request_await(request, registry->ops->list(registry, limit_of(request), cursor.position, grants,
                                                request->deadline_ms, on_list, request));
 }
 

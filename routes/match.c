@@ -121,8 +121,11 @@ void routes_print(struct buffer *out)
 {
     buffer_append_char(out, '[');
     for (size_t i = 0; i < routes_count; i++) {
-        buffer_printf(out, "%s{\"method\":\"%s\",\"path\":\"%s\",\"operationId\":\"%s\",\"parameters\":[",
-                      i > 0 ? "," : "", routes[i].method, routes[i].template, routes[i].operation_id);
+        buffer_printf(out,
+                      "%s{\"method\":\"%s\",\"path\":\"%s\",\"operationId\":\"%s\",\"permission\":\"%s\","
+                      "\"parameters\":[",
+                      i > 0 ? "," : "", routes[i].method, routes[i].template, routes[i].operation_id,
+                      permission_name(routes[i].permission));
         for (const struct param *p = routes[i].params; p != NULL && p->name != NULL; p++)
             buffer_printf(out, "%s\"%s\"", p > routes[i].params ? "," : "", p->name);
         buffer_append_text(out, "]}");

@@ -1,55 +1,76 @@
-#include "connections.h"
+#include "connections_internal.h"
 
 #include "clock.h"
 #include "refusal.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
-struct list {
-    struct connection *first, *last;
-};
-
-struct connections {
-    struct connections_options options;
-    struct list phases[CONNECTION_PHASES];
-    struct connection **by_fd;
-    size_t by_fd_size;
-    unsigned open;
-};
-
-/* Thread-local because recv() has no argument through which a table could be passed. */
+/* Thread-local because recv() and the like have no argument through which a table could be passed. */
 static _Thread_local struct connections *current;
 
 static void unlink_connection(struct connections *connections, struct connection *c)
 {
-    struct list *list = &connections->phases[c->phase];
+    struct connection_list *list = &connections->phases[c->phase];
     *(c->prev != NULL ? &c->prev->next : &list->first) = c->next;
     *(c->next != NULL ? &c->next->prev : &list->last) = c->prev;
+    list->count--;
 }
 
 static void enter(struct connections *connections, struct connection *c, enum connection_phase phase)
 {
-    struct list *list = &connections->phases[phase];
+    struct connection_list *list = &connections->phases[phase];
     c->phase = phase;
     c->since_ms = clock_monotonic_ms();
     c->next = NULL;
     c->prev = list->last;
     *(list->last != NULL ? &list->last->next : &list->first) = c;
     list->last = c;
+    list->count++;
 }
 
-static void move(struct connections *connections, struct connection *c, enum connection_phase phase)
+void connections_move(struct connections *connections, struct connection *c, enum connection_phase phase)
 {
     unlink_connection(connections, c);
     enter(connections, c, phase);
 }
 
+void connections_stalls_not(struct connections *connections, struct connection *c)
+{
+    if (!c->stalled)
+        return;
+    struct connection_list *list = &connections->stalled;
+    *(c->stalled_prev != NULL ? &c->stalled_prev->stalled_next : &list->first) = c->stalled_next;
+    *(c->stalled_next != NULL ? &c->stalled_next->stalled_prev : &list->last) = c->stalled_prev;
+    list->count--;
+    c->stalled = false;
+}
+
+void connections_stalls(struct connections *connections, struct connection *c)
+{
+    struct connection_list *list = &connections->stalled;
+    connections_stalls_not(connections, c);
+    c->stalled = true;
+    c->stalled_ms = clock_monotonic_ms();
+    c->stalled_next = NULL;
+    c->stalled_prev = list->last;
+    *(list->last != NULL ? &list->last->stalled_next : &list->first) = c;
+    list->last = c;
+    list->count++;
+}
+
+/* Under TLS a connection that is cut off within an answer gets no close_notify: the client must not take what
+ * it has for whole. */
 static void cut(struct connections *connections, struct connection *c)
 {
+    if (c->tls != NULL && c->phase != CONNECTION_REQUEST)
+        tls_session_end(c->tls);
     shutdown(c->fd, SHUT_RDWR);
-    move(connections, c, CONNECTION_CLOSING);
+    connections_stalls_not(connections, c);
+    connections_move(connections, c, CONNECTION_CLOSING);
 }
 
 int connections_new(const struct connections_options *options, struct connections **ret_connections)
@@ -58,6 +79,12 @@ int connections_new(const struct connections_options *options, struct connection
     if (connections == NULL)
         return -ENOMEM;
     connections->options = *options;
+    connections->nowhere = open("/dev/null", O_RDWR | O_CLOEXEC);
+    if (connections->nowhere < 0) {
+        int error = -errno;
+        free(connections);
+        return error;
+    }
     *ret_connections = connections;
     return 0;
 }
@@ -66,6 +93,7 @@ void connections_free(struct connections *connections)
 {
     if (connections == NULL)
         return;
+    close(connections->nowhere);
     free(connections->by_fd);
     free(connections);
 }
@@ -75,22 +103,69 @@ void connections_use(struct connections *connections)
     current = connections;
 }
 
-bool connections_may_accept(struct connections *connections)
+struct connections *connections_current(void)
 {
-    if (atomic_load_explicit(connections->options.count, memory_order_relaxed) <
-        connections->options.max_connections)
-        return true;
-    /* Whoever holds a connection without a request gives way to whoever may have one. */
-    static const enum connection_phase order[] = {CONNECTION_LINGERING, CONNECTION_HEAD, CONNECTION_IDLE};
-    for (size_t i = 0; i < sizeof order / sizeof *order; i++) {
-        struct connection *oldest = connections->phases[order[i]].first;
-        if (oldest != NULL) {
-            cut(connections, oldest);
-            return true;
-        }
-    }
-    return false;
+    return current;
 }
+
+/* --- who gives way ----------------------------------------------------------------------------- */
+
+static bool is_full(const struct connections *connections)
+{
+    return atomic_load_explicit(connections->options.count, memory_order_relaxed) >=
+           connections->options.max_connections;
+}
+
+static bool had_its_time(const struct connection *c, uint64_t now_ms)
+{
+    return c != NULL && now_ms - (c->stalled ? c->stalled_ms : c->since_ms) >= CONNECTION_GRACE_MS;
+}
+
+static struct connection *least_needed(const struct connections *connections)
+{
+    const struct connection_list *phases = connections->phases, *idle = &phases[CONNECTION_IDLE];
+    const struct connection_list *const slow[] = {&phases[CONNECTION_HANDSHAKE], &phases[CONNECTION_HEAD],
+                                                  &connections->stalled};
+    uint64_t now_ms = clock_monotonic_ms();
+    unsigned are_slow = 0;
+
+    if (phases[CONNECTION_LINGERING].first != NULL)
+        return phases[CONNECTION_LINGERING].first;
+    for (size_t i = 0; i < sizeof slow / sizeof *slow; i++) {
+        if (had_its_time(slow[i]->first, now_ms))
+            return slow[i]->first;
+        are_slow += slow[i]->count;
+    }
+    /* Many that are slow will soon have had their time; a kept connection need not go for them. */
+    return idle->count >= are_slow && had_its_time(idle->first, now_ms) ? idle->first : NULL;
+}
+
+/* Those whom nobody limits are proxies, whose clients are many. */
+static bool limited(const struct connections *connections, const struct network_address *address)
+{
+    return connections->options.addresses != NULL &&
+           !network_list_has(connections->options.unlimited, address);
+}
+
+bool connections_have_room(const struct connections *connections)
+{
+    return !is_full(connections) || least_needed(connections) != NULL;
+}
+
+bool connections_make_room(struct connections *connections, const struct sockaddr *from)
+{
+    if (!is_full(connections))
+        return true;
+    struct network_address address = network_address_of(from);
+    if (limited(connections, &address) && address_counts_at_limit(connections->options.addresses, &address))
+        return false;
+    struct connection *c = least_needed(connections);
+    if (c != NULL)
+        cut(connections, c);
+    return c != NULL;
+}
+
+/* --- life -------------------------------------------------------------------------------------- */
 
 static int reserve_fd(struct connections *connections, int fd)
 {
@@ -107,20 +182,43 @@ static int reserve_fd(struct connections *connections, int fd)
     return 0;
 }
 
-struct connection *connections_open(struct connections *connections, int fd)
+/* libmicrohttpd must not get hold of a connection that is not watched. It gives up a descriptor that cannot
+ * be waited for. */
+static void lead_nowhere(const struct connections *connections, struct connection *c, int fd)
+{
+    if (dup3(connections->nowhere, fd, O_CLOEXEC) < 0)
+        shutdown(fd, SHUT_RDWR);
+    if (c != NULL)
+        tls_session_free(c->tls);
+    free(c);
+}
+
+static bool admit(struct connections *connections, struct connection *c)
+{
+    if (!limited(connections, &c->address))
+        return true;
+    c->counted = address_counts_enter(connections->options.addresses, &c->address);
+    return c->counted;
+}
+
+struct connection *connections_open(struct connections *connections, int fd, const struct sockaddr *from)
 {
     struct connection *c = calloc(1, sizeof *c);
-    if (c == NULL || reserve_fd(connections, fd) != 0) {
-        free(c);
-        shutdown(fd, SHUT_RDWR);
+    struct tls *tls = connections->options.tls;
+    if (c == NULL || reserve_fd(connections, fd) != 0 ||
+        (tls != NULL && tls_session_new(tls, fd, &c->tls) != 0)) {
+        lead_nowhere(connections, c, fd);
         return NULL;
     }
     c->fd = fd;
+    c->address = network_address_of(from);
     connections->by_fd[fd] = c;
     connections->open++;
     atomic_fetch_add_explicit(connections->options.count, 1, memory_order_relaxed);
     /* A client that connects owes a request: it gets the time of a head, not that of an idle connection. */
-    enter(connections, c, CONNECTION_HEAD);
+    enter(connections, c, tls != NULL ? CONNECTION_HANDSHAKE : CONNECTION_HEAD);
+    if (!admit(connections, c))
+        connections_linger(connections, c);
     return c;
 }
 
@@ -128,79 +226,59 @@ void connections_closed(struct connections *connections, struct connection *c)
 {
     if (c == NULL)
         return;
+    connections_stalls_not(connections, c);
     unlink_connection(connections, c);
     connections->by_fd[c->fd] = NULL;
     connections->open--;
     atomic_fetch_sub_explicit(connections->options.count, 1, memory_order_relaxed);
+    if (c->counted)
+        address_counts_leave(connections->options.addresses, &c->address);
+    tls_session_free(c->tls);
     free(c);
 }
 
 void connections_request_begins(struct connections *connections, struct connection *c)
 {
-    move(connections, c, CONNECTION_REQUEST);
+    connections_move(connections, c, CONNECTION_REQUEST);
+    if (connections_in_body(c))
+        connections_stalls(connections, c);
 }
 
 void connections_request_ends(struct connections *connections, struct connection *c)
 {
+    connections_stalls_not(connections, c);
     if (c->phase == CONNECTION_REQUEST)
-        move(connections, c, framing_in_head(&c->framing) ? CONNECTION_HEAD : CONNECTION_IDLE);
+        connections_move(connections, c, framing_in_head(&c->framing) ? CONNECTION_HEAD : CONNECTION_IDLE);
 }
 
-/* Answers what libmicrohttpd never gets to see, then lets the client read the answer: closing at once would
- * reset the connection while its bytes are still coming, and the reset may overtake the answer. */
+/* --- ends -------------------------------------------------------------------------------------- */
+
+/* Closing at once would reset the connection while its bytes are still coming, and the reset may overtake
+ * what was sent last. */
+void connections_linger(struct connections *connections, struct connection *c)
+{
+    if (c->tls != NULL)
+        tls_session_end(c->tls);
+    shutdown(c->fd, SHUT_WR);
+    connections_stalls_not(connections, c);
+    connections_move(connections, c, CONNECTION_LINGERING);
+}
+
+/* Answers what libmicrohttpd never gets to see. */
 void connections_refuse(struct connections *connections, struct connection *c, enum problem_code code,
                         const char *detail)
 {
     if (c->refused)
         return;
     c->refused = true;
-    refusal_send(c->fd, code, detail, connections->options.log, connections->options.metrics);
-    shutdown(c->fd, SHUT_WR);
-    move(connections, c, CONNECTION_LINGERING);
-}
-
-/* Throws away what a refused client still sends; 0 at its end, else -1 with EAGAIN. */
-static ssize_t discard(int fd, recv_fn *receive)
-{
-    char scratch[16384];
-    for (unsigned rounds = 0; rounds < 16; rounds++) {
-        ssize_t n = receive(fd, scratch, sizeof scratch, 0);
-        if (n <= 0)
-            return n;
-    }
-    errno = EAGAIN;
-    return -1;
-}
-
-ssize_t connections_recv(int fd, void *buffer, size_t size, int flags, recv_fn *receive)
-{
-    struct connections *connections = current;
-    struct connection *c =
-        connections != NULL && (size_t)fd < connections->by_fd_size ? connections->by_fd[fd] : NULL;
-    if (c == NULL)
-        return receive(fd, buffer, size, flags);
-    if (c->phase == CONNECTION_LINGERING)
-        return discard(fd, receive);
-
-    ssize_t n = receive(fd, buffer, size, flags);
-    if (c->framing.fault) { /* what came before the fault has been answered */
-        connections_refuse(connections, c, c->framing.code, c->framing.detail);
-        return discard(fd, receive);
-    }
-    if (n <= 0)
-        return n;
-    size_t passed = framing_feed(&c->framing, buffer, (size_t)n);
-    if (c->phase == CONNECTION_IDLE)
-        move(connections, c, CONNECTION_HEAD);
-    if (!c->framing.fault)
-        return n;
-    if (passed > 0) {
-        /* libmicrohttpd waits for an edge before it reads again: the end of input makes one. */
-        shutdown(fd, SHUT_RD);
-        return (ssize_t)passed;
-    }
-    connections_refuse(connections, c, c->framing.code, c->framing.detail);
-    return discard(fd, receive);
+    const struct refusal_context context = {
+        .tls = c->tls,
+        .vary_origin = connections->options.vary_origin,
+        .log = connections->options.log,
+        .metrics = connections->options.metrics,
+    };
+    refusal_send(c->fd, &context, code, detail);
+    connections_linger(connections, c);
 }
 
 static void sweep_phase(struct connections *connections, enum connection_phase phase, uint64_t before_ms)
@@ -220,6 +298,7 @@ static void sweep_phase(struct connections *connections, enum connection_phase p
 void connections_sweep(struct connections *connections, uint64_t now_ms)
 {
     const uint64_t patience[CONNECTION_PHASES] = {
+        [CONNECTION_HANDSHAKE] = CONNECTION_HANDSHAKE_MS,
         [CONNECTION_IDLE] = CONNECTION_IDLE_MS,
         [CONNECTION_HEAD] = CONNECTION_HEAD_MS,
         [CONNECTION_REQUEST] = connections->options.request_timeout_ms + CONNECTION_ANSWER_MS,
@@ -232,7 +311,7 @@ void connections_sweep(struct connections *connections, uint64_t now_ms)
 
 unsigned connections_close_idle(struct connections *connections)
 {
-    static const enum connection_phase between[] = {CONNECTION_IDLE, CONNECTION_HEAD};
+    static const enum connection_phase between[] = {CONNECTION_HANDSHAKE, CONNECTION_IDLE, CONNECTION_HEAD};
     for (size_t i = 0; i < sizeof between / sizeof *between; i++)
         for (struct connection *c = connections->phases[between[i]].first, *next; c != NULL; c = next) {
             next = c->next;

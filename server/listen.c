@@ -27,14 +27,15 @@ static int listen_one(const struct sockaddr *address, socklen_t len, int share)
     return fd;
 }
 
-static void write_address(const struct sockaddr_storage *bound, socklen_t len, char *out, size_t size)
+static void write_address(const struct sockaddr_storage *bound, socklen_t len, const char *scheme, char *out,
+                          size_t size)
 {
     char host[NI_MAXHOST], port[NI_MAXSERV];
     if (getnameinfo((const struct sockaddr *)bound, len, host, sizeof host, port, sizeof port,
                     NI_NUMERICHOST | NI_NUMERICSERV) != 0)
-        snprintf(out, size, "http://?");
+        snprintf(out, size, "%s://?", scheme);
     else
-        snprintf(out, size, bound->ss_family == AF_INET6 ? "http://[%s]:%s" : "http://%s:%s", host, port);
+        snprintf(out, size, bound->ss_family == AF_INET6 ? "%s://[%s]:%s" : "%s://%s:%s", scheme, host, port);
 }
 
 /*
@@ -74,8 +75,8 @@ fail:
     return error;
 }
 
-int listen_open(const char *host, unsigned port, int *fds, unsigned count, char *address, size_t address_size,
-                char *message, size_t message_size)
+int listen_open(const char *host, unsigned port, bool secure, int *fds, unsigned count, char *address,
+                size_t address_size, char *message, size_t message_size)
 {
     const struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE | AI_NUMERICSERV};
     struct addrinfo *found;
@@ -95,6 +96,6 @@ int listen_open(const char *host, unsigned port, int *fds, unsigned count, char 
         snprintf(message, message_size, "cannot listen on %s port %u: %s", host, port, strerror(-r));
         return r;
     }
-    write_address(&bound, bound_len, address, address_size);
+    write_address(&bound, bound_len, secure ? "https" : "http", address, address_size);
     return 0;
 }

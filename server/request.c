@@ -2,6 +2,7 @@
 
 #include "clock.h"
 #include "connections.h"
+#include "key_source.h"
 #include "random_id.h"
 #include "respond.h"
 
@@ -74,36 +75,49 @@ static void respond_allow(struct request *request)
     struct buffer allow = {0};
     route_allow(request->match.first, rows_left_out(request), &allow);
     const char *text = buffer_terminate(&allow);
-    if (text != NULL)
+    if (text != NULL) {
         respond_header(request, "Allow", text);
+        access_add_preflight_headers(request, text);
+    }
     buffer_free(&allow);
 }
 
-/* Finds the row; answers where there is none. */
-static bool find_route(struct request *request)
+/* Where an extra address serves the metrics, it serves nothing else, and the main one does not serve them. */
+static bool on_wrong_address(const struct request *request)
+{
+    if (!request->worker->config->has_metrics_listen || request->connection == NULL)
+        return false;
+    bool metrics = (routes[request->match.first].flags & ROUTE_METRICS) != 0;
+    return metrics != request->connection->metrics_only;
+}
+
+/* Finds the row; NULL where none fits the target and the method. */
+static const struct route *find_route(const struct request *request)
+{
+    const struct route_match *match = &request->match;
+    if ((match->kind != ROUTE_MATCH && match->kind != ROUTE_BAD_DEVICE_ID) || on_wrong_address(request))
+        return NULL;
+    const struct route *route = route_for_method(match->first, request->method);
+    return route != NULL && (route->flags & rows_left_out(request)) == 0 ? route : NULL;
+}
+
+/* Answers what no row fits. */
+static void respond_without_route(struct request *request)
 {
     const struct route_match *match = &request->match;
     if (match->kind == ROUTE_BAD_TARGET) {
         respond_problem_code(request, PROBLEM_BAD_REQUEST, "The request target is malformed");
-        return false;
+        return;
     }
-    if (match->kind == ROUTE_NO_MATCH) {
+    if (match->kind == ROUTE_NO_MATCH || on_wrong_address(request)) {
         respond_problem_code(request, PROBLEM_NOT_FOUND, "No such route");
-        return false;
+        return;
     }
-    if (strcmp(request->method, "OPTIONS") == 0) {
+    if (strcmp(request->method, "OPTIONS") == 0)
         respond_empty(request, 204);
-        respond_allow(request);
-        return false;
-    }
-    const struct route *route = route_for_method(match->first, request->method);
-    if (route == NULL || (route->flags & rows_left_out(request)) != 0) {
+    else
         respond_problem_code(request, PROBLEM_METHOD_NOT_ALLOWED, "The route does not take this method");
-        respond_allow(request);
-        return false;
-    }
-    request->route = route;
-    return true;
+    respond_allow(request);
 }
 
 /* The request's own faults, before anything is asked of anybody. */
@@ -167,9 +181,13 @@ static void begin(struct request *request, const char *method)
         connections_request_begins(request->worker->connections, request->connection);
     metrics_request_begin(request->worker->metrics, request->method, route_label(request));
     take_request_id(request);
-    if (!find_route(request))
+    request->route = find_route(request);
+    if (access_check(request, true) != ACCESS_PASSED)
         return;
-    vet(request);
+    if (request->route != NULL)
+        request->admitted = vet(request);
+    else
+        respond_without_route(request);
 }
 
 /* --- the body ---------------------------------------------------------------------------------- */
@@ -177,7 +195,7 @@ static void begin(struct request *request, const char *method)
 static void take_body(struct request *request, const char *bytes, size_t len)
 {
     size_t max = request->worker->config->max_body;
-    bool wanted = request->response == NULL && request->route != NULL && request->route->media_types != NULL;
+    bool wanted = request->status == 0 && request->route != NULL && request->route->media_types != NULL;
 
     if (request->too_large || len > max - request->body.len) {
         request->too_large = true;
@@ -203,20 +221,46 @@ static bool overloaded(struct request *request)
     return before >= server->max_in_flight;
 }
 
-static void handle(struct request *request)
+static void run(struct request *request)
 {
-    request->handled = true;
-    if (request->too_large && (request->response == NULL || request->status < 400))
-        respond_problem_code(request, PROBLEM_PAYLOAD_TOO_LARGE, "The body is larger than this server takes");
-    if (request->response != NULL)
-        return;
     if (request->body.failed || overloaded(request)) {
         respond_problem(request, &(struct problem){.code = PROBLEM_OVERLOADED,
                                                    .detail = "Too many requests are in flight",
                                                    .retry_after_s = 1});
         return;
     }
+    if (!access_covers_device(request)) {
+        respond_problem_code(request, PROBLEM_DEVICE_NOT_FOUND, "Device not found");
+        return;
+    }
     request->route->handle(request);
+}
+
+/* The keys were fetched, or may not be: the verdict is final now. */
+static void on_keys(void *ctx)
+{
+    struct request *request = ctx;
+    request->operation = NULL;
+    request->admitted = access_check(request, false) == ACCESS_PASSED && vet(request);
+    if (request->admitted)
+        run(request);
+}
+
+static void handle(struct request *request)
+{
+    request->handled = true;
+    if (request->too_large && request->status == 0)
+        respond_problem_code(request, PROBLEM_PAYLOAD_TOO_LARGE, "The body is larger than this server takes");
+    if (request->status != 0)
+        return;
+    if (!request->access.waits) {
+        if (request->admitted)
+            run(request);
+        return;
+    }
+    request->operation = key_agent_refetch(request->worker->keys, clock_monotonic_ms(), on_keys, request);
+    if (request->operation == NULL)
+        on_keys(request);
 }
 
 void request_await(struct request *request, struct operation *operation)
@@ -254,6 +298,15 @@ void request_resume(struct request *request)
     request->worker->daemon_due = true;
 }
 
+/* An answer that its client is slow to read must not count as work: others would be told that there is too
+ * much of it. */
+static void leave_flight(struct request *request)
+{
+    if (request->counted)
+        atomic_fetch_sub_explicit(&request->worker->server->in_flight, 1, memory_order_relaxed);
+    request->counted = false;
+}
+
 /* Hands the answer over to libmicrohttpd. */
 static enum MHD_Result queue(struct request *request)
 {
@@ -265,6 +318,7 @@ static enum MHD_Result queue(struct request *request)
     MHD_destroy_response(request->response);
     request->response = NULL;
     request->queued = true;
+    leave_flight(request);
     return r;
 }
 
@@ -363,8 +417,7 @@ void request_on_completed(void *cls, struct MHD_Connection *mhd, void **context,
         request->route->release(request);
     if (request->begun) {
         remove_from_worker(request);
-        if (request->counted)
-            atomic_fetch_sub_explicit(&request->worker->server->in_flight, 1, memory_order_relaxed);
+        leave_flight(request);
         log_request(request, why == MHD_REQUEST_TERMINATED_COMPLETED_OK);
         metrics_request_end(request->worker->metrics, request->method, route_label(request), request->status,
                             clock_monotonic_us() - request->began_us);
@@ -373,6 +426,7 @@ void request_on_completed(void *cls, struct MHD_Connection *mhd, void **context,
     }
     if (request->response != NULL)
         MHD_destroy_response(request->response);
+    access_release(&request->access);
     buffer_free(&request->body);
     free(request);
 }

@@ -11,8 +11,9 @@
 
 static void begin(struct request *request, unsigned status, struct MHD_Response *response, size_t bytes)
 {
-    if (request->response != NULL) { /* a second answer is a bug of ours; the first one stands */
-        MHD_destroy_response(response);
+    if (request->status != 0) { /* a second answer is a bug of ours; the first one stands */
+        if (response != NULL)
+            MHD_destroy_response(response);
         return;
     }
     request->status = status;
@@ -25,6 +26,7 @@ static void begin(struct request *request, unsigned status, struct MHD_Response 
     MHD_add_response_header(response, "x-request-id", request->id);
     MHD_add_response_header(response, "X-Content-Type-Options", "nosniff");
     MHD_add_response_header(response, "Cache-Control", "no-store");
+    access_add_headers(request);
     request_resume(request);
 }
 

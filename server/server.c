@@ -2,6 +2,7 @@
 
 #include "demo.h"
 #include "listen.h"
+#include "tls_watch.h"
 #include "worker.h"
 
 #include <curl/curl.h>
@@ -19,9 +20,11 @@ struct process {
     struct log *log;
     uv_loop_t loop;
     uv_signal_t term, interrupt;
+    struct tls_watch tls_watch;
     struct demo demo;
     int *listen_fds;
     char address[300];
+    char metrics_address[300]; /* "" where there is none */
 };
 
 static int fail(struct process *process, const char *message)
@@ -65,6 +68,10 @@ static int open_shared(struct process *process)
         if (sqlite_db_open(&options, &server->db, message, sizeof message) != 0)
             return fail(process, message);
     }
+    bool entra = (config->has_cosmos && config->cosmos.key_len == 0) ||
+                 (config->has_iothub && config->iothub.key_len == 0);
+    if (entra && azure_credential_new(&config->azure, server->flights, &server->azure) != 0)
+        return fail(process, message);
     if (config->has_cosmos) {
         struct cosmos_options options = {
             .account = config->cosmos,
@@ -82,6 +89,62 @@ static int open_shared(struct process *process)
     return 0;
 }
 
+static int open_access(struct process *process)
+{
+    struct server *server = &process->server;
+    const struct config *config = server->config;
+    int r = 0;
+
+    if (config->rate_limit > 0)
+        r = rate_limit_new(config->rate_limit, config->rate_limit_window_s, &server->rate_limit);
+    if (r == 0 && config->auth == AUTH_JWT) {
+        const struct key_source_options options = {
+            .issuer = config->jwt_issuer, .jwks = config->jwt_jwks, .cooldown_ms = config->jwt_cooldown_ms};
+        server->token_rules = (struct token_rules){
+            .issuer = config->jwt_issuer,
+            .audiences = config->jwt_audience,
+            .devices_claim = config->jwt_devices_claim[0] != '\0' ? config->jwt_devices_claim : NULL,
+        };
+        r = key_source_new(&options, server->flights, &server->key_source);
+    }
+    return r == 0 ? 0 : fail(process, "out of memory");
+}
+
+/* What stands before the first byte of a request. */
+static int open_front(struct process *process)
+{
+    struct server *server = &process->server;
+    const struct config *config = server->config;
+    const struct tls_files files = {
+        .cert = config->tls_cert, .key = config->tls_key, .client_ca = config->tls_client_ca};
+
+    if (config->max_connections_per_address > 0 &&
+        address_counts_new(config->max_connections_per_address, config->max_connections,
+                           &server->addresses) != 0)
+        return fail(process, "out of memory");
+    if (config->tls_cert[0] == '\0')
+        return 0;
+    if (tls_new(&files, &server->tls) != 0)
+        return fail(process, "out of memory");
+    char reason[160] = "out of memory";
+    enum tls_file fault;
+    enum tls_look look = tls_look(server->tls, true, &fault, reason, sizeof reason);
+    return look == TLS_LOOK_RENEWED ? 0 : fail(process, reason);
+}
+
+static int open_metrics_listen(struct process *process, int *ret_fd)
+{
+    const struct config *config = process->server.config;
+    char message[512];
+
+    *ret_fd = -1;
+    if (!config->has_metrics_listen ||
+        listen_open(config->metrics_host, config->metrics_port, process->server.tls != NULL, ret_fd, 1,
+                    process->metrics_address, sizeof process->metrics_address, message, sizeof message) == 0)
+        return 0;
+    return fail(process, message);
+}
+
 static int open_workers(struct process *process)
 {
     struct server *server = &process->server;
@@ -93,12 +156,16 @@ static int open_workers(struct process *process)
     server->metrics = calloc(config->workers, sizeof(struct metrics *));
     if (process->listen_fds == NULL || server->workers == NULL || server->metrics == NULL)
         return fail(process, "out of memory");
-    if (listen_open(config->listen_host, config->listen_port, process->listen_fds, config->workers,
-                    process->address, sizeof process->address, message, sizeof message) != 0)
+    if (listen_open(config->listen_host, config->listen_port, server->tls != NULL, process->listen_fds,
+                    config->workers, process->address, sizeof process->address, message, sizeof message) != 0)
         return fail(process, message);
+    int metrics_fd;
+    if (open_metrics_listen(process, &metrics_fd) != 0)
+        return 1;
     for (unsigned i = 0; i < config->workers; i++) {
         server->worker_count = i + 1;
-        if (worker_init(&server->workers[i], server, i, process->listen_fds[i]) != 0) {
+        if (worker_init(&server->workers[i], server, i, process->listen_fds[i], i == 0 ? metrics_fd : -1) !=
+            0) {
             while (++i < config->workers)
                 close(process->listen_fds[i]);
             return fail(process, "a worker could not be set up");
@@ -107,18 +174,33 @@ static int open_workers(struct process *process)
     return 0;
 }
 
+/* Whatever the log's level: with port 0 nothing else says where to find the server. */
+static void log_listening(const struct process *process)
+{
+    const struct server *server = &process->server;
+    struct log *log;
+    if (log_new(STDERR_FILENO, LOG_LEVEL_INFO, &log) != 0)
+        return;
+    log_begin(log, LOG_LEVEL_INFO, "listening");
+    log_text(log, "address", process->address);
+    log_text(log, "telemetry", server->workers[0].store->ops->mode);
+    log_text(log, "registry", server->workers[0].registry->ops->mode);
+    log_text(log, "auth", server->config->auth == AUTH_JWT ? "jwt" : "none");
+    if (process->metrics_address[0] != '\0')
+        log_text(log, "metricsAddress", process->metrics_address);
+    log_number(log, "workers", server->worker_count);
+    log_text(log, "version", TELEMETRYD_VERSION);
+    log_end(log);
+    log_free(log);
+}
+
 static void log_start(struct process *process)
 {
     const struct server *server = &process->server;
-    if (!log_begin(process->log, LOG_LEVEL_INFO, "listening"))
-        return;
-    log_text(process->log, "address", process->address);
-    log_text(process->log, "telemetry", server->workers[0].store->ops->mode);
-    log_text(process->log, "registry", server->workers[0].registry->ops->mode);
-    log_text(process->log, "auth", "none");
-    log_number(process->log, "workers", server->worker_count);
-    log_text(process->log, "version", TELEMETRYD_VERSION);
-    log_end(process->log);
+    log_listening(process);
+    if (server->config->auth_open_warning &&
+        log_begin(process->log, LOG_LEVEL_WARN, "no authentication: whoever reaches this address is served"))
+        log_end(process->log);
     log_flush(process->log);
 }
 
@@ -172,6 +254,7 @@ static int serve(struct process *process)
     uv_signal_start(&process->term, on_signal, SIGTERM);
     uv_signal_start(&process->interrupt, on_signal, SIGINT);
     log_start(process);
+    tls_watch_start(&process->tls_watch, &process->loop, server->tls, process->log);
     if (start_workers(server) != 0)
         return fail(process, "a worker could not be started");
     uv_run(&process->loop, UV_RUN_DEFAULT);
@@ -195,6 +278,11 @@ static void close_all(struct process *process)
     free(process->listen_fds);
     sqlite_db_close(server->db);
     cosmos_account_free(server->cosmos);
+    azure_credential_free(server->azure);
+    key_source_free(server->key_source);
+    rate_limit_free(server->rate_limit);
+    address_counts_free(server->addresses);
+    tls_free(server->tls);
     flight_table_free(server->flights);
     explicit_bzero(&server->iothub, sizeof server->iothub);
     uv_walk(&process->loop, on_walk, NULL);
@@ -211,8 +299,13 @@ int server_run(const struct config *config)
     raise_descriptor_limit();
     keep_freed_memory();
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGHUP, SIG_IGN); /* until somebody waits for it */
     curl_global_init(CURL_GLOBAL_DEFAULT);
-    int status = open_shared(&process);
+    int status = open_front(&process);
+    if (status == 0)
+        status = open_shared(&process);
+    if (status == 0)
+        status = open_access(&process);
     if (status == 0)
         status = open_workers(&process);
     if (status == 0)

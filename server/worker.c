@@ -19,7 +19,10 @@
  * every connection. */
 #define CONNECTION_POOL    (32 * 1024)
 #define CONNECTION_STEP    4096
+#define SPARE_CONNECTIONS  64u /* of the daemon: those that gave way and are not yet closed, and the drain's */
 #define UPSTREAM_IN_FLIGHT 384 /* curl's search for a free connection is linear in it */
+#define IDENTITY_IN_FLIGHT 8
+#define IDENTITY_WAITING   64
 #define TURN_ROUNDS        16
 
 /* --- a turn of the loop ------------------------------------------------------------------------ */
@@ -41,6 +44,7 @@ static bool turn(struct worker *worker)
     bool more = true;
     for (unsigned round = 0; more && round < TURN_ROUNDS; round++) {
         more = http_client_turn(worker->http);
+        more = http_client_turn(worker->identity_http) || more;
         if (worker->daemon_due) {
             run_daemon(worker);
             more = true;
@@ -56,6 +60,8 @@ static void on_idle(uv_idle_t *idle) {}
 static void before_poll(uv_prepare_t *prepare)
 {
     struct worker *worker = prepare->data;
+    acceptor_resume(&worker->acceptor, false);
+    acceptor_resume(&worker->metrics_acceptor, false);
     if (turn(worker) && !worker->stopping)
         uv_idle_start(&worker->more, on_idle);
     else
@@ -70,20 +76,18 @@ static void on_daemon_event(uv_poll_t *poll, int status, int events)
 
 /* --- the daemon -------------------------------------------------------------------------------- */
 
-static enum MHD_Result on_accept(void *cls, const struct sockaddr *address, socklen_t len)
-{
-    struct worker *worker = cls;
-    return connections_may_accept(worker->connections) ? MHD_YES : MHD_NO;
-}
-
 static void on_connection(void *cls, struct MHD_Connection *mhd, void **context,
                           enum MHD_ConnectionNotificationCode code)
 {
     struct worker *worker = cls;
     if (code == MHD_CONNECTION_NOTIFY_STARTED) {
-        const union MHD_ConnectionInfo *info =
-            MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CONNECTION_FD);
-        *context = connections_open(worker->connections, info->connect_fd);
+        int fd = MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd;
+        const struct sockaddr *from =
+            MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CLIENT_ADDRESS)->client_addr;
+        struct connection *connection = connections_open(worker->connections, fd, from);
+        if (connection != NULL)
+            connection->metrics_only = worker->accepting->metrics_only;
+        *context = connection;
     } else {
         connections_closed(worker->connections, *context);
         *context = NULL;
@@ -112,9 +116,9 @@ static void on_daemon_message(void *cls, const char *format, va_list args)
 static int start_daemon(struct worker *worker)
 {
     worker->daemon = MHD_start_daemon(
-        MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG, 0, on_accept, worker, request_on_access,
-        worker, MHD_OPTION_EXTERNAL_LOGGER, on_daemon_message, worker, MHD_OPTION_LISTEN_SOCKET,
-        worker->listen_fd, MHD_OPTION_CONNECTION_LIMIT, worker->config->max_connections + 64u,
+        MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG | MHD_USE_NO_LISTEN_SOCKET, 0, NULL,
+        NULL, request_on_access, worker, MHD_OPTION_EXTERNAL_LOGGER, on_daemon_message, worker,
+        MHD_OPTION_CONNECTION_LIMIT, worker->config->max_connections + SPARE_CONNECTIONS,
         MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_POOL, MHD_OPTION_CONNECTION_MEMORY_INCREMENT,
         (size_t)CONNECTION_STEP, MHD_OPTION_CONNECTION_TIMEOUT, 0u, MHD_OPTION_URI_LOG_CALLBACK,
         request_on_uri, worker, MHD_OPTION_UNESCAPE_CALLBACK, keep_as_it_is, worker,
@@ -133,22 +137,6 @@ static int start_daemon(struct worker *worker)
 
 /* --- draining ---------------------------------------------------------------------------------- */
 
-/* Connections that the kernel has accepted for us may have sent their request already: they are ours to
- * answer. */
-static void accept_the_rest(struct worker *worker)
-{
-    for (;;) {
-        struct sockaddr_storage address;
-        socklen_t len = sizeof address;
-        int fd = accept4(worker->listen_fd, (struct sockaddr *)&address, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
-        if (fd < 0)
-            break;
-        MHD_add_connection(worker->daemon, fd, (struct sockaddr *)&address, len);
-    }
-    close(worker->listen_fd);
-    worker->listen_fd = -1;
-}
-
 static void on_drain(struct letter *letter)
 {
     struct worker *worker = (struct worker *)((char *)letter - offsetof(struct worker, drain_letter));
@@ -156,15 +144,17 @@ static void on_drain(struct letter *letter)
         return;
     worker->draining = true;
     worker->drain_began_ms = clock_monotonic_ms();
-    MHD_quiesce_daemon(worker->daemon);
-    accept_the_rest(worker);
-    worker->daemon_due = true;
+    acceptor_take_the_rest(&worker->acceptor);
+    acceptor_stop(&worker->acceptor);
+    acceptor_stop(&worker->metrics_acceptor);
     uv_timer_set_repeat(&worker->tick, DRAIN_TICK_MS);
     uv_timer_again(&worker->tick);
 }
 
 static void close_loop_handles(struct worker *worker)
 {
+    acceptor_stop(&worker->acceptor);
+    acceptor_stop(&worker->metrics_acceptor);
     uv_close((uv_handle_t *)&worker->daemon_poll, NULL);
     uv_close((uv_handle_t *)&worker->before, NULL);
     uv_close((uv_handle_t *)&worker->more, NULL);
@@ -190,8 +180,15 @@ static void stop(struct worker *worker)
         worker->registry->ops->free(worker->registry);
     worker->store = NULL;
     worker->registry = NULL;
+    azure_agent_free(worker->azure);
+    worker->azure = NULL;
+    key_agent_free(worker->keys);
+    token_cache_free(worker->tokens);
+    worker->keys = NULL;
+    worker->tokens = NULL;
     http_client_close(worker->http);
-    worker->http = NULL;
+    http_client_close(worker->identity_http);
+    worker->http = worker->identity_http = NULL;
     mailbox_close(worker->mailbox);
     worker->mailbox = NULL;
 }
@@ -210,8 +207,14 @@ static void on_tick(uv_timer_t *timer)
 {
     struct worker *worker = timer->data;
     uint64_t now_ms = clock_monotonic_ms();
+    if (worker->keys != NULL)
+        key_agent_tick(worker->keys, now_ms);
+    if (worker->azure != NULL)
+        azure_agent_tick(worker->azure, now_ms);
     requests_expire(worker, now_ms);
     connections_sweep(worker->connections, now_ms);
+    acceptor_resume(&worker->acceptor, true);
+    acceptor_resume(&worker->metrics_acceptor, true);
     worker->daemon_due =
         true; /* suspended connections are looked at now and then even when no event asks for it */
     if (worker->draining)
@@ -220,11 +223,24 @@ static void on_tick(uv_timer_t *timer)
 
 /* --- start and end ----------------------------------------------------------------------------- */
 
+static int open_azure(struct worker *worker)
+{
+    const struct azure_agent_options options = {
+        .credential = worker->server->azure,
+        .http = worker->identity_http,
+        .mailbox = worker->mailbox,
+        .loop = &worker->loop,
+        .log = worker->log,
+        .metrics = worker->metrics,
+    };
+    return options.credential == NULL ? 0 : azure_agent_new(&options, &worker->azure);
+}
+
 static int open_upstreams(struct worker *worker)
 {
     struct server *server = worker->server;
     const struct config *config = worker->config;
-    const struct http_client_options http = {
+    struct http_client_options http = {
         .ca_file = config->ca_file[0] != '\0' ? config->ca_file : NULL,
         .max_in_flight = UPSTREAM_IN_FLIGHT,
         .max_waiting = config->max_connections,
@@ -232,14 +248,31 @@ static int open_upstreams(struct worker *worker)
     int r = http_client_new(&worker->loop, &http, &worker->http);
     if (r != 0)
         return r;
-    worker->store = server->cosmos != NULL ? cosmos_store_new(server->cosmos, worker->http, worker->mailbox,
-                                                              &worker->loop, worker->metrics)
-                                           : sqlite_store_new(server->db, &worker->loop, worker->mailbox);
+    http.max_in_flight = IDENTITY_IN_FLIGHT;
+    http.max_waiting = IDENTITY_WAITING;
+    if ((r = http_client_new(&worker->loop, &http, &worker->identity_http)) != 0)
+        return r;
+    if ((r = open_azure(worker)) != 0)
+        return r;
+    worker->store = server->cosmos != NULL
+                        ? cosmos_store_new(server->cosmos, worker->azure, worker->http, worker->mailbox,
+                                           &worker->loop, worker->metrics)
+                        : sqlite_store_new(server->db, &worker->loop, worker->mailbox);
     worker->registry = config->has_iothub
-                           ? iothub_registry_new(&server->iothub, worker->http, server->flights,
+                           ? iothub_registry_new(&server->iothub, worker->azure, worker->http, server->flights,
                                                  worker->mailbox, &worker->loop, worker->metrics)
                            : sqlite_registry_new(server->db, &worker->loop, worker->mailbox);
     return worker->store != NULL && worker->registry != NULL ? 0 : -ENOMEM;
+}
+
+static int open_access(struct worker *worker)
+{
+    if (worker->server->key_source == NULL)
+        return 0;
+    int r = token_cache_new(&worker->tokens);
+    return r != 0 ? r
+                  : key_agent_new(worker->server->key_source, worker->identity_http, worker->mailbox,
+                                  worker->log, worker->metrics, &worker->keys);
 }
 
 static int start_handles(struct worker *worker)
@@ -253,12 +286,13 @@ static int start_handles(struct worker *worker)
     return uv_timer_start(&worker->tick, on_tick, TICK_MS, TICK_MS);
 }
 
-int worker_init(struct worker *worker, struct server *server, unsigned index, int listen_fd)
+int worker_init(struct worker *worker, struct server *server, unsigned index, int listen_fd, int metrics_fd)
 {
     memset(worker, 0, sizeof *worker);
     worker->server = server;
     worker->config = server->config;
-    worker->listen_fd = listen_fd;
+    acceptor_init(&worker->acceptor, worker, listen_fd, false);
+    acceptor_init(&worker->metrics_acceptor, worker, metrics_fd, true);
     worker->drain_letter.deliver = on_drain;
     worker->metrics = server->metrics[index] = metrics_new();
     if (worker->metrics == NULL || log_new(STDERR_FILENO, server->config->log_level, &worker->log) != 0)
@@ -267,6 +301,10 @@ int worker_init(struct worker *worker, struct server *server, unsigned index, in
         .request_timeout_ms = server->config->request_timeout_ms,
         .max_connections = server->config->max_connections,
         .count = &server->connections,
+        .addresses = server->addresses,
+        .unlimited = &server->config->trusted_proxies,
+        .tls = server->tls,
+        .vary_origin = server->config->cors_origins[0] != '\0',
         .log = worker->log,
         .metrics = worker->metrics,
     };
@@ -278,7 +316,9 @@ int worker_init(struct worker *worker, struct server *server, unsigned index, in
         return r;
     worker->has_loop = true;
     if ((r = mailbox_new(&worker->loop, &worker->mailbox)) != 0 || (r = open_upstreams(worker)) != 0 ||
-        (r = start_daemon(worker)) != 0)
+        (r = open_access(worker)) != 0 || (r = start_daemon(worker)) != 0)
+        return r;
+    if ((r = acceptor_start(&worker->acceptor)) != 0 || (r = acceptor_start(&worker->metrics_acceptor)) != 0)
         return r;
     return start_handles(worker);
 }
@@ -287,6 +327,10 @@ static void run(void *cls)
 {
     struct worker *worker = cls;
     connections_use(worker->connections);
+    if (worker->keys != NULL)
+        key_agent_tick(worker->keys, clock_monotonic_ms());
+    if (worker->azure != NULL)
+        azure_agent_tick(worker->azure, clock_monotonic_ms());
     uv_run(&worker->loop, UV_RUN_DEFAULT);
     connections_use(NULL);
 }
@@ -313,13 +357,19 @@ void worker_join(struct worker *worker)
 void worker_free(struct worker *worker)
 {
     if (worker->has_loop) {
-        if (!worker->stopping && worker->daemon != NULL)
+        if (!worker->stopping && worker->daemon != NULL) {
+            /* Its thread never ran; what was accepted meanwhile is vetted all the same. */
+            connections_use(worker->connections);
             stop(worker);
+            connections_use(NULL);
+        }
+        acceptor_stop(&worker->acceptor);
+        acceptor_stop(&worker->metrics_acceptor);
         uv_run(&worker->loop, UV_RUN_DEFAULT);
         uv_loop_close(&worker->loop);
     }
-    if (worker->listen_fd >= 0)
-        close(worker->listen_fd);
+    acceptor_stop(&worker->acceptor);
+    acceptor_stop(&worker->metrics_acceptor);
     connections_free(worker->connections);
     log_free(worker->log);
     metrics_free(worker->metrics);

@@ -17,6 +17,7 @@ function documented() {
                 query: parameters.filter((p) => p.in === 'query').map((p) => p.name).sort(),
                 path: parameters.filter((p) => p.in === 'path').map((p) => p.name).sort(),
                 operationId: item[method].operationId,
+                security: item[method].security,
             });
         }
     }
@@ -49,6 +50,12 @@ describe('openapi.yaml', () => {
             const names = (row.parameters ?? []).map((p) => p.name ?? p).filter((name) => !path.includes(name)).sort();
             assert.deepEqual(names, query, shown(row));
         }
+    });
+
+    it('asks for the permission of the program, and for none where the program does not', () => {
+        const known = documented();
+        for (const row of rows)
+            assert.deepEqual(known.get(shown(row)).security, row.permission ? [{ bearer: [row.permission] }] : undefined, shown(row));
     });
 
     it('names the operation ids of the program, where it has them', () => {

@@ -245,7 +245,7 @@ static void harness_start(struct harness *h)
     snprintf(options.account.endpoint, sizeof options.account.endpoint, "http://127.0.0.1:%u",
              h->fakes[0].port);
     assert_int_equal(cosmos_account_new(&options, h->flights, &h->account), 0);
-    h->store = cosmos_store_new(h->account, h->http, h->mailbox, &h->loop, NULL);
+    h->store = cosmos_store_new(h->account, NULL, h->http, h->mailbox, &h->loop, NULL);
     assert_non_null(h->store);
 }
 

@@ -280,7 +280,7 @@ static void setup(struct fixture *f, const char *const *answers)
     f->options = (struct iothub_options){
         .hub = {.host = "myhub.azure-devices.net", .policy = "service", .key = "k", .key_len = 1},
         .endpoint = f->endpoint};
-    f->registry = iothub_registry_new(&f->options, f->http, f->flights, f->mailbox, &f->loop, f->metrics);
+    f->registry = iothub_registry_new(&f->options, NULL, f->http, f->flights, f->mailbox, &f->loop, f->metrics);
     assert_non_null(f->registry);
 }
 
@@ -428,10 +428,10 @@ static void requests_are_as_the_hub_wants_them(void **state)
     assert_non_null(f.registry->ops->status(f.registry, "a%b:c", in_ms(5000), on_status, &got[0]));
     turn(&f, &got[0]);
     assert_int_equal(got[0].result.status, UPSTREAM_OK);
-    assert_non_null(f.registry->ops->list(f.registry, 50, NULL, in_ms(5000), on_list, &got[1]));
+    assert_non_null(f.registry->ops->list(f.registry, 50, NULL, NULL, in_ms(5000), on_list, &got[1]));
     turn(&f, &got[1]);
     assert_string_equal(got[1].next, "more");
-    assert_non_null(f.registry->ops->list(f.registry, 50, "more", in_ms(5000), on_list, &got[2]));
+    assert_non_null(f.registry->ops->list(f.registry, 50, "more", NULL, in_ms(5000), on_list, &got[2]));
     turn(&f, &got[2]);
     assert_string_equal(got[2].next, "(none)");
 
@@ -482,7 +482,7 @@ static void a_page_of_devices_is_kept(void **state)
     setup(&f, answers);
     for (unsigned i = 0; i < 3; i++) {
         assert_non_null(
-            f.registry->ops->list(f.registry, i < 2 ? 10 : 11, NULL, in_ms(5000), on_list, &got[i]));
+            f.registry->ops->list(f.registry, i < 2 ? 10 : 11, NULL, NULL, in_ms(5000), on_list, &got[i]));
         assert_int_equal(got[i].calls, 0);
         turn(&f, &got[i]);
         assert_string_equal(got[i].text, "[" STATUS("d1") "]");
@@ -500,14 +500,14 @@ static void a_position_that_is_not_the_hubs(void **state)
     struct fixture f;
     struct got got[3] = {0};
     setup(&f, answers);
-    assert_non_null(f.registry->ops->list(f.registry, 10, "a\r\nb: c", in_ms(5000), on_list, &got[0]));
-    operation_cancel(f.registry->ops->list(f.registry, 10, "\n", in_ms(5000), on_list, &got[1]));
+    assert_non_null(f.registry->ops->list(f.registry, 10, "a\r\nb: c", NULL, in_ms(5000), on_list, &got[0]));
+    operation_cancel(f.registry->ops->list(f.registry, 10, "\n", NULL, in_ms(5000), on_list, &got[1]));
     assert_int_equal(got[0].calls, 0);
     turn(&f, &got[0]);
     assert_int_equal(got[0].result.status, UPSTREAM_BAD_CURSOR);
     assert_int_equal(got[1].calls, 0);
     assert_int_equal(atomic_load(&f.hub.requests), 0);
-    assert_non_null(f.registry->ops->list(f.registry, 10, "forged", in_ms(5000), on_list, &got[2]));
+    assert_non_null(f.registry->ops->list(f.registry, 10, "forged", NULL, in_ms(5000), on_list, &got[2]));
     turn(&f, &got[2]);
     assert_int_equal(got[2].result.status, UPSTREAM_BAD_CURSOR);
     teardown(&f);
@@ -524,7 +524,7 @@ static void a_continuation_that_cannot_be_passed_on(void **state)
     struct fixture f;
     struct got got = {0};
     setup(&f, answers);
-    assert_non_null(f.registry->ops->list(f.registry, 10, NULL, in_ms(5000), on_list, &got));
+    assert_non_null(f.registry->ops->list(f.registry, 10, NULL, NULL, in_ms(5000), on_list, &got));
     turn(&f, &got);
     assert_int_equal(got.result.status, UPSTREAM_UNAVAILABLE);
     teardown(&f);

@@ -23,7 +23,7 @@ static struct outcome status(struct fixture *fx, const char *device)
 static struct outcome list(struct fixture *fx, unsigned limit, const char *position)
 {
     struct outcome outcome = {0};
-    await(fx, fx->registry->ops->list(fx->registry, limit, position, NO_DEADLINE, on_list, &outcome),
+    await(fx, fx->registry->ops->list(fx->registry, limit, position, NULL, NO_DEADLINE, on_list, &outcome),
           &outcome);
     return outcome;
 }
@@ -362,7 +362,7 @@ static void past_its_deadline_nothing_is_done(void **state)
     await(fx, ops->patch_reported(fx->registry, "d", "{}", 2, 1, on_text, &outcomes[0]), &outcomes[0]);
     await(fx, ops->note_reading(fx->registry, "d", NOW, 1, on_done, &outcomes[1]), &outcomes[1]);
     await(fx, ops->status(fx->registry, "d", 1, on_text, &outcomes[2]), &outcomes[2]);
-    await(fx, ops->list(fx->registry, 10, NULL, 1, on_list, &outcomes[3]), &outcomes[3]);
+    await(fx, ops->list(fx->registry, 10, NULL, NULL, 1, on_list, &outcomes[3]), &outcomes[3]);
     for (size_t i = 0; i < COUNT(outcomes); i++)
         assert_int_equal(outcomes[i].result.status, UPSTREAM_TIMEOUT);
     assert_int_equal(status(fx, "d").result.status, UPSTREAM_NOT_FOUND);
