@@ -1,5 +1,5 @@
 // A fake Azure Cosmos DB (NoSQL, REST) that is as strict as the service where npm's emulator is not: it checks the master-key
-// signature of every request, keeps partitions apart, binds continuation tokens to their query, makes batches atomic and
+// signature of every request (or its Entra token, where a directory was named), keeps partitions apart, binds continuation tokens to their query, makes batches atomic and
 // knows regions. What goes wrong is scripted with fault() (faults.mjs).
 
 import { createHash, createHmac, randomBytes, randomUUID, timingSafeEqual } from 'node:crypto';
@@ -56,6 +56,8 @@ export class FakeCosmos {
     /** Makes continuation tokens this much longer. */
     continuationPadding = 0;
     checkSignatures = true;
+    /** The directory (entra.mjs) whose tokens may pass in place of a signature; undefined: only a signature does. */
+    entra = undefined;
 
     #servers = [];
     #partitions = new Map();
@@ -77,6 +79,7 @@ export class FakeCosmos {
             ...options,
         };
         this.key = options.key ?? randomBytes(64).toString('base64');
+        this.entra = options.entra;
         this.definition = {
             id: this.#options.container,
             partitionKey: { paths: [this.#options.partitionKey].flat(), kind: 'Hash', version: 2 },
@@ -113,6 +116,12 @@ export class FakeCosmos {
 
     get connection() {
         return `AccountEndpoint=${this.url()}/;AccountKey=${this.key};`;
+    }
+
+    /** The same with Entra credentials, which the directory's own settings name. */
+    get entraEnv() {
+        const { COSMOS_CONNECTION, ...names } = this.env;
+        return { COSMOS_ENDPOINT: `${this.url()}/`, ...names };
     }
 
     /** The settings with which telemetryd uses this account. */
@@ -300,11 +309,13 @@ export class FakeCosmos {
         const { headers } = request;
         if (!headers['x-ms-version'])
             throw new CosmosError(400, 'BadRequest', 'The x-ms-version header is missing');
+        const said = headers.authorization;
+        if (this.entra !== undefined && /^type(=|%3d)aad/i.test(said ?? ''))
+            return this.#authenticateToken(said);
         const date = headers['x-ms-date'];
         if (!date || !/^[A-Z][a-z]{2}, \d{2} [A-Z][a-z]{2} \d{4} \d{2}:\d{2}:\d{2} GMT$/.test(date))
             throw new CosmosError(401, 'Unauthorized', `x-ms-date is missing or not RFC 1123: ${date}`);
         const { type, link } = resourceOf(request.path);
-        const said = headers.authorization;
         if (said === undefined)
             throw new CosmosError(401, 'Unauthorized', 'Required Header authorization is missing');
         // The whole token is percent-encoded; the case of the hex digits does not matter, everything else does.
@@ -315,6 +326,15 @@ export class FakeCosmos {
             throw new CosmosError(401, 'Unauthorized', `The input authorization token can't serve the request (${request.op})`);
         if (Math.abs(Date.parse(date) - Date.now()) > MAX_SKEW_MS)
             throw new CosmosError(403, 'Forbidden', 'The authorization token is not valid at the current time', 0);
+    }
+
+    /** An Entra token, not percent-encoded, for this account or for all accounts. The SDK sends no x-ms-date beside it. */
+    #authenticateToken(said) {
+        const match = /^type=aad&ver=1\.0&sig=([\w.~+/-]+=*)$/.exec(said);
+        const accounts = this.#servers.map((_, region) => this.url(region));
+        const why = match ? this.entra.refusal(match[1], ['https://cosmos.azure.com', ...accounts]) : 'the header is not of the form of a token';
+        if (why !== undefined)
+            throw new CosmosError(401, 'Unauthorized', `The Entra token is refused: ${why}`);
     }
 
     #route(request) {

@@ -1,5 +1,5 @@
-// A fake Azure IoT Hub (service REST API over TLS): twins and device queries. It checks every SAS token, pages as the
-// hub does, and errs in each of the hub's forms when told to (faults.mjs).
+// A fake Azure IoT Hub (service REST API over TLS): twins and device queries. It checks every SAS token (or Entra
+// token, where a directory was named), pages as the hub does, and errs in each of the hub's forms when told to (faults.mjs).
 
 import { createHmac, randomBytes, randomUUID, timingSafeEqual } from 'node:crypto';
 import https from 'node:https';
@@ -34,6 +34,8 @@ export class FakeIotHub {
     violations = [];
     hostName = 'testhub.azure-devices.net';
     policy = 'service';
+    /** The directory (entra.mjs) whose tokens may pass in place of a SAS token; undefined: only that does. */
+    entra = undefined;
 
     #server;
     #tls;
@@ -41,9 +43,10 @@ export class FakeIotHub {
     #script = new FaultScript();
     #continuations = new Map();
 
-    /** options: {tls: {key, cert} (without it plain http), key, policy, hostName, host, port} */
+    /** options: {tls: {key, cert} (without it plain http), key, policy, hostName, host, port, entra} */
     constructor(options = {}) {
         this.#tls = options.tls;
+        this.entra = options.entra;
         this.key = options.key ?? randomBytes(32).toString('base64');
         this.hostName = options.hostName ?? this.hostName;
         this.policy = options.policy ?? this.policy;
@@ -73,6 +76,11 @@ export class FakeIotHub {
     /** The settings with which telemetryd uses this hub; add AZURE_CA_FILE for TLS. */
     get env() {
         return { IOT_HUB_CONNECTION: this.connection, IOT_HUB_ENDPOINT: this.url };
+    }
+
+    /** The same with Entra credentials, which the directory's own settings name. */
+    get entraEnv() {
+        return { IOT_HUB_HOSTNAME: this.hostName, IOT_HUB_ENDPOINT: this.url };
     }
 
     fault(fault) {
@@ -164,6 +172,11 @@ export class FakeIotHub {
         const refuse = (why) => {
             throw new HubError(401, 'IotHubUnauthorizedAccess', `Unauthorized: ${why}`);
         };
+        const bearer = /^Bearer ([\w.~+/-]+=*)$/.exec(request.headers.authorization ?? '');
+        if (this.entra !== undefined && bearer) {
+            const why = this.entra.refusal(bearer[1], ['https://iothubs.azure.net']);
+            return why === undefined ? undefined : refuse(why);
+        }
         const match = /^SharedAccessSignature (\S+)$/.exec(request.headers.authorization ?? '');
         if (!match)
             refuse('no SharedAccessSignature');

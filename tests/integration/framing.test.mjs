@@ -4,8 +4,9 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import { checkGeneral } from '../support/contract.mjs';
-import { parseAnswers, request, sendRaw } from '../support/http.mjs';
+import { parseAnswers, sendRaw } from '../support/http.mjs';
 import { SLOW, startServer } from '../support/server.mjs';
+import { Authority } from '../support/tls.mjs';
 
 const HOST = 'Host: x\r\n';
 const JSON_TYPE = 'Content-Type: application/json\r\n';
@@ -166,25 +167,28 @@ const odd = [
     ['50 headers', get(HOST + close + Array.from({ length: 50 }, (_, i) => `X${i}: y\r\n`).join('')), [200]],
 ];
 
-describe('framing', { concurrency: 8 }, () => {
+for (const transport of ['plain', 'TLS']) describe(`framing over ${transport}`, { concurrency: 8 }, () => {
     let server;
     before(async () => {
-        server = await startServer();
+        server = await startServer({ tls: transport === 'TLS' ? new Authority().server() : undefined });
     });
     after(() => server?.stop());
 
+    const send = (bytes, options) => sendRaw(server.url, bytes, { secure: server.secure, ...options });
+
     let count = 0;
-    const isStored = async (device) => (await request(server.url, { path: `/devices/${device}/telemetry` })).status !== 404;
+    const isStored = async (device) => (await server.api(`/devices/${device}/telemetry`)).status !== 404;
 
     const check = async (name, bytes, statuses, { timeout = 5000 * SLOW } = {}) => {
         const device = `smuggled-${++count}`;
-        const { received, closed } = await sendRaw(server.url, [bytes, smuggled(device)].flat(), { timeout });
+        const { received, closed } = await send([bytes, smuggled(device)].flat(), { timeout });
         assert.ok(closed, `the connection stays open; received ${received.toString('latin1').slice(0, 300)}`);
         assert.ok(received.length > 0, 'closed without an answer');
         const answers = parseAnswers(received);
         assert.equal(answers.length, 1, `one answer, not ${answers.map((a) => a.status)}`);
         assert.ok(statuses.includes(answers[0].status), `${answers[0].status} is not one of ${statuses}: ${answers[0].text}`);
         checkGeneral(answers[0]);
+        assert.equal(answers[0].header('strict-transport-security'), server.secure && 'max-age=31536000');
         assert.ok(CODES[answers[0].status].includes(answers[0].json.code), answers[0].text);
         assert.equal(answers[0].header('connection')?.toLowerCase(), 'close', 'the answer says that the connection is closed');
         assert.ok(!await isStored(device), 'the request behind it was carried out');
@@ -205,7 +209,7 @@ describe('framing', { concurrency: 8 }, () => {
 
     it('refuses what comes behind a good request, and answers the good one', async () => {
         const device = `smuggled-${++count}`;
-        const { received, closed } = await sendRaw(server.url, get(HOST) + get(`${HOST}${HOST}`) + smuggled(device));
+        const { received, closed } = await send(get(HOST) + get(`${HOST}${HOST}`) + smuggled(device));
         assert.ok(closed);
         assert.deepEqual(parseAnswers(received).map((a) => a.status), [200, 400]);
         assert.ok(!await isStored(device));
@@ -214,7 +218,7 @@ describe('framing', { concurrency: 8 }, () => {
     for (const [name, bytes, statuses] of odd) {
         it(`takes for what it is: ${name}`, async () => {
             const device = `smuggled-${++count}`;
-            const { received, closed } = await sendRaw(server.url, bytes + smuggled(device), { timeout: 5000 * SLOW });
+            const { received, closed } = await send(bytes + smuggled(device), { timeout: 5000 * SLOW });
             assert.ok(closed, 'Connection: close was asked for');
             const answers = parseAnswers(received).filter((answer) => answer.status !== 100);
             assert.equal(answers.length, 1, `one answer, not ${answers.map((a) => a.status)}`);
@@ -227,7 +231,7 @@ describe('framing', { concurrency: 8 }, () => {
     it('carries out pipelined requests with bodies, each once and in order', async () => {
         const one = (n, more = '') => `POST /devices/pipelined/telemetry HTTP/1.1\r\n${HOST}${JSON_TYPE}${more}Content-Length: 7\r\n\r\n{"n":${n}}`;
         const head = `HEAD /devices/pipelined/telemetry HTTP/1.1\r\n${HOST}\r\n`;
-        const { received, closed } = await sendRaw(server.url, one(1) + one(2) + head + one(3) + get(HOST) + one(4, close), { timeout: 5000 * SLOW });
+        const { received, closed } = await send(one(1) + one(2) + head + one(3) + get(HOST) + one(4, close), { timeout: 5000 * SLOW });
         assert.ok(closed);
         assert.deepEqual(parseAnswers(received, ['POST', 'POST', 'HEAD']).map((a) => a.status), [201, 201, 200, 201, 200, 201]);
         const page = await server.api('/devices/pipelined/telemetry?order=asc');
@@ -237,34 +241,34 @@ describe('framing', { concurrency: 8 }, () => {
     it('says 100 Continue before it reads the body', async () => {
         const head = `POST /devices/continue/telemetry HTTP/1.1\r\n${HOST}${JSON_TYPE}${close}Content-Length: 2\r\nExpect: 100-continue\r\n\r\n`;
         let told = false;
-        const { received } = await sendRaw(server.url, [head, 300, '{}'], { until: (bytes) => (told ||= bytes.toString('latin1').startsWith('HTTP/1.1 100 ')) && false });
+        const { received } = await send([head, 300, '{}'], { until: (bytes) => (told ||= bytes.toString('latin1').startsWith('HTTP/1.1 100 ')) && false });
         assert.ok(told);
         assert.equal(parseAnswers(received).at(-1).status, 201);
     });
 
     it('answers a client that has closed its half after the request', async () => {
-        const { received } = await sendRaw(server.url, get(HOST + close), { halfClose: true });
+        const { received } = await send(get(HOST + close), { halfClose: true });
         assert.equal(parseAnswers(received)[0].status, 200);
     });
 
     it('lets a client that sends far too much read its 413', async () => {
         const body = Buffer.alloc(5 * 1024 * 1024, 0x20);
         const head = `POST /devices/victim/telemetry HTTP/1.1\r\n${HOST}${JSON_TYPE}Content-Length: ${body.length}\r\n\r\n`;
-        const { received } = await sendRaw(server.url, [head, body], { timeout: 10_000 * SLOW, until: (bytes) => bytes.includes('PayloadTooLarge') });
+        const { received } = await send([head, body], { timeout: 10_000 * SLOW, until: (bytes) => bytes.includes('PayloadTooLarge') });
         assert.equal(parseAnswers(received)[0].status, 413);
     });
 
     it('does not execute half a request when its client goes away', async () => {
-        await sendRaw(server.url, `POST /devices/victim/telemetry HTTP/1.1\r\n${HOST}${JSON_TYPE}Content-Length: 20\r\n\r\n{}`, { timeout: 200 });
-        await sendRaw(server.url, `POST /devices/victim/telemetry HTTP/1.1\r\n${HOST}${JSON_TYPE}Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n`, { halfClose: true, timeout: 500 });
+        await send(`POST /devices/victim/telemetry HTTP/1.1\r\n${HOST}${JSON_TYPE}Content-Length: 20\r\n\r\n{}`, { timeout: 200 });
+        await send(`POST /devices/victim/telemetry HTTP/1.1\r\n${HOST}${JSON_TYPE}Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n`, { halfClose: true, timeout: 500 });
         assert.ok(!await isStored('victim'));
     });
 
     it('answers 408 to a header block that takes longer than 10 s, however it trickles', async () => {
         const trickle = [`GET /livez HTTP/1.1\r\n${HOST}X: `, ...Array.from({ length: 40 }, () => ['a', 400]).flat()];
         const [{ received, closed, ms }, silent] = await Promise.all([
-            sendRaw(server.url, trickle, { timeout: 16_000 }),
-            sendRaw(server.url, 'GET /li', { timeout: 16_000 }),
+            send(trickle, { timeout: 16_000 }),
+            send('GET /li', { timeout: 16_000 }),
         ]);
         assert.ok(closed && silent.closed, 'both are closed');
         assert.ok(ms > 9000 && ms < 13_500, `${ms} ms`);

@@ -1,19 +1,22 @@
 // HTTP as the tests need it: nothing is normalized, retried, followed or hidden, and raw bytes can be sent.
 
 import http from 'node:http';
+import https from 'node:https';
 import net from 'node:net';
+import tls from 'node:tls';
 
 export const agent = new http.Agent({ keepAlive: true, maxSockets: 256 });
+const secureAgent = new https.Agent({ keepAlive: true, maxSockets: 256 });
 
 /**
  * One request. Returns {status, headers, header(name), values(name), body, text, json}; json is a getter.
- * headers: an object; body: string or Buffer.
+ * headers: an object; body: string or Buffer; secure: options for node:tls where the base is https.
  */
-export function request(base, { method = 'GET', path = '/', headers = {}, body, timeout = 20_000, agent: own = agent, signal } = {}) {
+export function request(base, { method = 'GET', path = '/', headers = {}, body, timeout = 20_000, secure, agent: own = secure ? secureAgent : agent, signal } = {}) {
     const url = new URL(base);
     return new Promise((resolve, reject) => {
-        const req = http.request({
-            host: url.hostname.replace(/^\[|\]$/g, ''), port: url.port, method, path, headers, agent: own, signal,
+        const req = (url.protocol === 'https:' ? https : http).request({
+            host: url.hostname.replace(/^\[|\]$/g, ''), port: url.port, method, path, headers, agent: own, signal, ...secure,
         });
         req.setTimeout(timeout, () => req.destroy(new Error(`no answer to ${method} ${path} within ${timeout} ms`)));
         req.on('error', reject);
@@ -59,16 +62,17 @@ function makeResponse(status, rawHeaders, body, asked) {
 /**
  * Sends bytes over a fresh connection and reads until it is closed or `until(received)` says that it is enough.
  * bytes: a string (latin1), a Buffer, or a list of them and of numbers (milliseconds to wait in between).
- * Returns {received: Buffer, closed: bool, reset: bool, ms}.
+ * secure: options for node:tls where the bytes go through TLS. Returns {received: Buffer, closed: bool, reset: bool, ms}.
  */
-export function sendRaw(base, bytes, { timeout = 5000, until, halfClose = false } = {}) {
+export function sendRaw(base, bytes, { timeout = 5000, until, halfClose = false, secure } = {}) {
     const url = new URL(base);
     const started = Date.now();
     return new Promise((resolve, reject) => {
         const chunks = [];
         let settled = false;
         let reset = false;
-        const socket = net.connect(Number(url.port), url.hostname.replace(/^\[|\]$/g, ''));
+        const where = { port: Number(url.port), host: url.hostname.replace(/^\[|\]$/g, '') };
+        const socket = secure ? tls.connect({ ...where, ...secure }) : net.connect(where);
         socket.setNoDelay(true);
         const settle = (closed) => {
             if (settled)
@@ -95,7 +99,7 @@ export function sendRaw(base, bytes, { timeout = 5000, until, halfClose = false 
             clearTimeout(timer);
             reject(error);
         });
-        socket.on('connect', async () => {
+        socket.on(secure ? 'secureConnect' : 'connect', async () => {
             for (const piece of [bytes].flat()) {
                 if (settled || socket.destroyed)
                     return;

@@ -7,6 +7,7 @@ import { once } from 'node:events';
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import http from 'node:http';
+import https from 'node:https';
 import { checkContract, checkGeneral, root } from './contract.mjs';
 import { request } from './http.mjs';
 import { tempDirectory } from './temp.mjs';
@@ -78,8 +79,8 @@ export async function run(args, env = {}, { timeout = 10_000 * SLOW, cwd = tempD
 
 /** The address that the first log line names, whatever the member is called. */
 function addressIn(line) {
-    const match = /"(?:http:\/\/)?((?:127\.0\.0\.1|\[::1\]|0\.0\.0\.0|localhost|\[::\]):\d+)\/?"/.exec(line);
-    return match && `http://${match[1].replace('0.0.0.0', '127.0.0.1')}`;
+    const match = /"(?:(https?:\/\/))?((?:127\.0\.0\.1|\[::1\]|0\.0\.0\.0|localhost|\[::\]):\d+)\/?"/.exec(line);
+    return match && `${match[1] ?? 'http://'}${match[2].replace('0.0.0.0', '127.0.0.1')}`;
 }
 
 const running = new Set();
@@ -95,10 +96,13 @@ class Server {
     #checked = false;
     #agent = new http.Agent({ keepAlive: true, maxSockets: 256 });
 
-    constructor(child, env, expect) {
+    constructor(child, env, expect, secure) {
         this.#child = child;
         this.#env = env;
         this.#expect = expect;
+        this.secure = secure;
+        if (secure)
+            this.#agent = new https.Agent({ keepAlive: true, maxSockets: 256, ...secure });
         running.add(child);
         this.#exit = once(child, 'close').then(([code, signal]) => {
             running.delete(child);
@@ -151,6 +155,7 @@ class Server {
         const sentId = asked.headers && Object.entries(asked.headers).find(([name]) => name.toLowerCase() === 'x-request-id')?.[1];
         checkGeneral(response, sentId);
         checkContract(response);
+        assert.deepEqual(response.values('strict-transport-security'), this.secure ? ['max-age=31536000'] : [], `HSTS: ${response}`);
         return response;
     }
 
@@ -218,20 +223,23 @@ class Server {
 
 /**
  * Starts the binary. options: {env, args, listen, data (default ':memory:', null for the program's own), ready (wait for /readyz),
- * secrets (settings that the program has from elsewhere, whose keys must not show up either)}.
+ * secrets (settings that the program has from elsewhere, whose keys must not show up either), tls ({certFile, keyFile, ca}: serves
+ * HTTPS with them; more of node:tls's options, such as a client's cert and key, are for the requests)}.
  * The caller stops it: `t.after(() => server.stop())`.
  */
-export async function startServer({ env = {}, args = [], listen = '127.0.0.1:0', data = ':memory:', ready = false, secrets = {} } = {}) {
+export async function startServer({ env = {}, args = [], listen = '127.0.0.1:0', data = ':memory:', ready = false, secrets = {}, tls } = {}) {
     assertBuilt();
-    const settings = { TELEMETRYD_WORKERS: '2', ...(data === null ? {} : { TELEMETRYD_DATA: data }), ...env };
+    const { certFile, keyFile, ...secure } = tls ?? {};
+    const pair = tls && { TELEMETRYD_TLS_CERT: certFile, TELEMETRYD_TLS_KEY: keyFile };
+    const settings = { TELEMETRYD_WORKERS: '2', ...(data === null ? {} : { TELEMETRYD_DATA: data }), ...pair, ...env };
     const cwd = tempDirectory();
     const child = spawn(BINARY, ['--listen', listen, ...args], { env: cleanEnvironment(settings), cwd, stdio: ['ignore', 'pipe', 'pipe'] });
-    const server = new Server(child, { ...settings, ...secrets }, { code: 0 });
+    const server = new Server(child, { ...settings, ...secrets }, { code: 0 }, tls && secure);
     server.cwd = cwd;
     try {
         await server.waitForAddress();
         if (ready)
-            await waitFor(async () => (await request(server.url, { path: '/readyz' })).status === 200, 'readyz is 200');
+            await waitFor(async () => (await request(server.url, { path: '/readyz', secure: server.secure })).status === 200, 'readyz is 200');
     } catch (error) {
         server.kill();
         throw error;
