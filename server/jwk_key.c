@@ -79,19 +79,20 @@ static long read_bytes(const json_t *json, const char *member, unsigned char *ou
 static const int point_faults[] = {EC_R_POINT_IS_NOT_ON_CURVE, EC_R_COORDINATES_OUT_OF_RANGE,
                                    EC_R_INVALID_ENCODING, EC_R_POINT_AT_INFINITY};
 
-/* Why OpenSSL failed; its queue is empty again. After our own checks only a point can still be wrong. All
- * else is lack of memory, for which it does not always have a word. */
+/* Why OpenSSL failed; its queue is empty again. After our own checks only a point can still be wrong, and
+ * OpenSSL says so as well where it had no memory to tell. All else is lack of memory, for which it does not
+ * always have a word. */
 static int openssl_fault(void)
 {
-    int r = -ENOMEM;
+    bool no_memory = false, no_point = false;
 
     for (unsigned long error; (error = ERR_get_error()) != 0;) {
-        for (size_t i = 0; i < COUNT(point_faults); i++) {
-            if (ERR_GET_LIB(error) == ERR_LIB_EC && ERR_GET_REASON(error) == point_faults[i])
-                r = -EINVAL;
-        }
+        no_memory = no_memory || ERR_GET_REASON(error) == ERR_R_MALLOC_FAILURE;
+        for (size_t i = 0; i < COUNT(point_faults); i++)
+            no_point =
+                no_point || (ERR_GET_LIB(error) == ERR_LIB_EC && ERR_GET_REASON(error) == point_faults[i]);
     }
-    return r;
+    return no_point && !no_memory ? -EINVAL : -ENOMEM;
 }
 
 static int key_from_params(const char *type, OSSL_PARAM *params, EVP_PKEY **ret_key)
