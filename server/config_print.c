@@ -96,8 +96,9 @@ void config_print_help(FILE *out)
     int width = 0;
 
     fputs("Usage: telemetryd [--demo] [--listen HOST:PORT] [--data FILE] [--workers N]\n"
-          "                  [--check-config] [--print-config] [--version] [--help]\n\n"
-          "Serves device telemetry and device status over HTTP.\n\nFlags\n",
+          "                  [--check-config] [--print-config] [--version] [--help]\n"
+          "       telemetryd token ...   makes a bearer token; telemetryd token --help\n\n"
+          "Serves device telemetry and device status over HTTPS.\n\nFlags\n",
           out);
     for (size_t i = 0; i < SETTING_COUNT; i++) {
         if (settings[i].flag == NULL)
