@@ -32,8 +32,9 @@ HERE = pathlib.Path(__file__).resolve().parent
 COSMOS_KEY = 'C2y6yDjf5/R+ob0N8A7Cgv30VRDJIWEHLM+4QDU5DE2nQ9nDuVTqobD4b8mGGyPMbIZnqyMsEcaGQy67XIw/Jw=='
 IOT_HUB_KEY = 'MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY='
 TICKS = os.sysconf('SC_CLK_TCK')
-NAMES = {'telemetryd': 'telemetryd', 'nginx': 'nginx (proxy)', 'fastapi': 'FastAPI', 'fastapi-bare': 'FastAPI, no models'}
-CONTENDERS = tuple(NAMES)
+NAMES = {'telemetryd': 'telemetryd', 'nginx': 'nginx (proxy)', 'fastapi': 'FastAPI', 'fastapi-bare': 'FastAPI, no models',
+         'telemetryd-token': 'telemetryd, bearer token'}
+CONTENDERS = tuple(NAMES)[:4]
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,10 @@ CASES = (
     Case('flight1024', 'page of 24, 10 ms upstream, 1,024 connections', PAGE_24, 1024, delay_ms=10, contenders=CONTENDERS[:2]),
     Case('flight4096', 'page of 24, 10 ms upstream, 4,096 connections', PAGE_24, 4096, delay_ms=10, contenders=CONTENDERS[:2]),
 )
+# What a verified bearer token costs: both are telemetryd.
+TOKEN_CASE = Case('token', 'page of 24 with a token, 64 connections', PAGE_24, 64, contenders=('telemetryd', 'telemetryd-token'))
 EXTRAS = ('start', 'embedded', 'scan')
+NAMES_OF_CASES = [*(case.name for case in CASES), TOKEN_CASE.name, *EXTRAS]
 
 
 # --- processes
@@ -137,6 +141,7 @@ class Bench:
         self.build = pathlib.Path(options.build).resolve()
         self.contenders = [name for name in CONTENDERS if name in options.contenders.split(',')]
         self.runs = 0
+        self.token = None
 
     def upstream(self, delay_ms):
         port = free_port()
@@ -151,12 +156,17 @@ class Bench:
         directory.mkdir()
         url = f'http://127.0.0.1:{upstream_port}'
         env = {'PATH': os.environ['PATH'], 'HOME': str(directory)}
-        if name == 'telemetryd':
+        path = PAGE_24
+        if name.startswith('telemetryd'):
             command = [self.build / 'telemetryd', '--listen', f'127.0.0.1:{port}', '--workers', '1']
             env.update({'COSMOS_CONNECTION': f'AccountEndpoint={url}/;AccountKey={COSMOS_KEY};',
                         'IOT_HUB_CONNECTION': 'HostName=bench.azure-devices.net;SharedAccessKeyName=service;'
                                               f'SharedAccessKey={IOT_HUB_KEY}',
                         'IOT_HUB_ENDPOINT': url})
+            if name == 'telemetryd-token':
+                path = '/livez'
+                env.update({'TELEMETRYD_AUTH': 'jwt', 'TELEMETRYD_JWT_ISSUER': 'https://bench.test', 'TELEMETRYD_JWT_AUDIENCE': 'bench',
+                            'TELEMETRYD_JWT_JWKS': str(self.keys())})
         elif name == 'nginx':
             text = (HERE / 'nginx.conf.in').read_text()
             for key, value in {'PORT': port, 'UPSTREAM': f'127.0.0.1:{upstream_port}', 'DIRECTORY': directory}.items():
@@ -169,11 +179,21 @@ class Bench:
                        '--log-level', 'error', '--backlog', '4096', '--timeout-keep-alive', '300']
             env.update({'COSMOS': url, 'COSMOS_KEY': COSMOS_KEY, 'IOT_HUB': url, 'IOT_HUB_KEY': IOT_HUB_KEY,
                         'MODELS': str(int(name == 'fastapi')), 'PYTHONDONTWRITEBYTECODE': '1'})
-        return port, running(command, port, PAGE_24, on_core(0), env, directory)
+        return port, running(command, port, path, on_core(0), env, directory)
 
-    def wrk(self, port, path, connections, seconds, script):
+    def keys(self):
+        """A key set file; mints the token that goes with it."""
+        jwks = self.directory / 'jwks.json'
+        if self.token is None:
+            self.token = subprocess.run(
+                [self.build / 'telemetryd', 'token', '--key', self.directory / 'key.pem', '--jwks', jwks, '--issuer', 'https://bench.test',
+                 '--audience', 'bench', '--scope', 'Telemetry.Read Device.Read'], check=True, capture_output=True, text=True).stdout.strip()
+        return jwks
+
+    def wrk(self, port, path, connections, seconds, script, token=None):
+        fields = ['-H', f'Authorization: Bearer {token}'] if token else []
         return subprocess.Popen(
-            ['wrk', '-t1', f'-c{connections}', f'-d{seconds}s', '--timeout', '30s', '-s', HERE / 'load.lua',
+            ['wrk', '-t1', f'-c{connections}', f'-d{seconds}s', '--timeout', '30s', '-s', HERE / 'load.lua', *fields,
              f'http://127.0.0.1:{port}{path}', '--', script],
             stdout=subprocess.PIPE, text=True, preexec_fn=on_core(1))
 
@@ -199,10 +219,11 @@ class Bench:
                     count = urllib.request.urlopen(f'http://127.0.0.1:{upstream_port}/count', timeout=10).read()
                     return cpu_seconds(pids), int(count)
 
-                self.wrk(port, case.path, case.connections, 1, case.script).communicate()
+                token = self.token if name == 'telemetryd-token' else None
+                self.wrk(port, case.path, case.connections, 1, case.script, token).communicate()
                 # FastAPI answers 64 pages of 1,000 in about 2 s, so its figures need longer turns.
                 seconds = max(self.options.seconds, 8) if name.startswith('fastapi') else self.options.seconds
-                wrk = self.wrk(port, case.path, case.connections, seconds, case.script)
+                wrk = self.wrk(port, case.path, case.connections, seconds, case.script, token)
                 time.sleep(0.15 * seconds)
                 before = sample()
                 time.sleep(0.7 * seconds)
@@ -214,7 +235,7 @@ class Bench:
                 return found
 
     def case(self, case):
-        turns = {name: [] for name in self.contenders if name in case.contenders}
+        turns = {name: [] for name in case.contenders if name in self.contenders or case is TOKEN_CASE}
         for _ in range(self.options.rounds):
             for name in turns:
                 print(f'{case.name}: {name}', file=sys.stderr)
@@ -300,6 +321,10 @@ def print_figures(results):
                   f'| {found["p99_ms"]:.2f} | {found["errors"]:.0f} | {found["cpu_us"]:.1f} | {found["rss_mb"]:.1f} '
                   f'| {ratio(results[case.name], name, "nginx", "cpu_us")} '
                   f'| {ratio(results[case.name], name, "fastapi", "rps")} |')
+    if 'token' in results:
+        plain, token = results['token'].values()
+        print(f'\nA page of 24 takes {plain["cpu_us"]:.1f} µs of CPU without a token and {token["cpu_us"]:.1f} with one that was verified before '
+              f'({token["cpu_us"] / plain["cpu_us"]:.2f} x).')
     if 'start' in results:
         print('\n| | start to first page ms | idle RSS MB |\n|---|--:|--:|')
     for name, found in results.get('start', {}).items():
@@ -333,6 +358,10 @@ def targets(results):
         if name in results:
             times = results[name]['telemetryd']['rps'] / results[name]['fastapi']['rps']
             yield f'{name}: at least {least} x the requests/s of FastAPI', f'{times:.0f}', times >= least
+    if 'token' in results:
+        plain, token = results['token'].values()
+        share = token['cpu_us'] / plain['cpu_us']
+        yield ('a verified token: at most 1.10 x the CPU of a request without', f'{share:.2f}', share <= 1.1 and token['errors'] == 0)
     if 'start' in results:
         ours = results['start']['telemetryd']
         yield 'start to first page at most 50 ms', f'{ours["start_ms"]:.0f} ms', ours['start_ms'] <= 50
@@ -359,12 +388,12 @@ def main():
     parser.add_argument('--build', required=True, help='the build directory (-Dbench=true)')
     parser.add_argument('--seconds', type=int, default=5, help='of each turn (default 5)')
     parser.add_argument('--rounds', type=int, default=2, help='turns of each contender in each case (default 2)')
-    parser.add_argument('--only', help='comma-separated: ' + ', '.join([*(case.name for case in CASES), *EXTRAS]))
+    parser.add_argument('--only', help='comma-separated: ' + ', '.join(NAMES_OF_CASES))
     parser.add_argument('--contenders', default=','.join(CONTENDERS), help='comma-separated (default %(default)s)')
     parser.add_argument('--data', default='.', help='where the embedded database is measured (default: here)')
     options = parser.parse_args()
-    wanted = options.only.split(',') if options.only else [*(case.name for case in CASES), *EXTRAS]
-    unknown = set(wanted) - {case.name for case in CASES} - set(EXTRAS)
+    wanted = options.only.split(',') if options.only else NAMES_OF_CASES
+    unknown = set(wanted) - set(NAMES_OF_CASES)
     if unknown:
         parser.error(f'no such case: {", ".join(sorted(unknown))}')
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -372,7 +401,7 @@ def main():
     results = {}
     with tempfile.TemporaryDirectory(prefix='telemetryd-bench-') as directory:
         bench = Bench(options, pathlib.Path(directory))
-        for case in CASES:
+        for case in (*CASES, TOKEN_CASE):
             if case.name in wanted:
                 results[case.name] = bench.case(case)
         for extra in EXTRAS:
