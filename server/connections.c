@@ -62,12 +62,15 @@ void connections_stalls(struct connections *connections, struct connection *c)
     list->count++;
 }
 
-/* Under TLS a connection that is cut off within an answer gets no close_notify: the client must not take what
- * it has for whole. */
-static void cut(struct connections *connections, struct connection *c)
+void connections_say_end(const struct connection *c)
 {
     if (c->tls != NULL && c->phase != CONNECTION_REQUEST)
         tls_session_end(c->tls);
+}
+
+static void cut(struct connections *connections, struct connection *c)
+{
+    connections_say_end(c);
     shutdown(c->fd, SHUT_RDWR);
     connections_stalls_not(connections, c);
     connections_move(connections, c, CONNECTION_CLOSING);
@@ -257,11 +260,10 @@ void connections_request_ends(struct connections *connections, struct connection
  * what was sent last. */
 void connections_linger(struct connections *connections, struct connection *c)
 {
-    if (c->tls != NULL)
-        tls_session_end(c->tls);
-    shutdown(c->fd, SHUT_WR);
     connections_stalls_not(connections, c);
     connections_move(connections, c, CONNECTION_LINGERING);
+    connections_say_end(c);
+    shutdown(c->fd, SHUT_WR);
 }
 
 /* Answers what libmicrohttpd never gets to see. */

@@ -38,6 +38,10 @@ void connections_stalls(struct connections *connections, struct connection *c);
 /* The client is not waited for any more. */
 void connections_stalls_not(struct connections *connections, struct connection *c);
 
+/* Under TLS, that nothing more will be sent (close_notify). Not within a request: a client that is cut off
+ * there must not take what it has for whole. */
+void connections_say_end(const struct connection *c);
+
 /* Says that nothing more will be sent; what still comes is thrown away for a while. */
 void connections_linger(struct connections *connections, struct connection *c);
 

@@ -39,6 +39,15 @@ static ssize_t take(const struct connections_io *io, const struct connection *c,
                           : io->receive(c->fd, buffer, size, flags);
 }
 
+/* A client that sends half a request and goes may have been announced by one edge alone, of which
+ * libmicrohttpd takes a short count for the last word. Another edge makes it look again. */
+static void look_for_end(const struct connections_io *io, const struct connection *c)
+{
+    char byte;
+    if (c->tls == NULL && !framing_idle(&c->framing) && io->receive(c->fd, &byte, 1, MSG_PEEK) == 0)
+        io->shutdown(c->fd, SHUT_RD);
+}
+
 /* What the bytes have made of the connection. */
 static void note_progress(struct connections *connections, struct connection *c)
 {
@@ -70,8 +79,11 @@ ssize_t connections_receive(const struct connections_io *io, int fd, void *buffe
         return n;
     size_t passed = framing_feed(&c->framing, buffer, (size_t)n);
     note_progress(connections, c);
-    if (!c->framing.fault)
+    if (!c->framing.fault) {
+        if ((size_t)n < size)
+            look_for_end(io, c);
         return n;
+    }
     if (passed > 0) {
         /* libmicrohttpd waits for an edge before it reads again: the end of input makes one. */
         io->shutdown(fd, SHUT_RD);
@@ -110,7 +122,7 @@ ssize_t connections_send(const struct connections_io *io, int fd, const struct m
 int connections_shutdown(const struct connections_io *io, int fd, int how)
 {
     const struct connection *c = lookup(connections_current(), fd);
-    if (c != NULL && c->tls != NULL && how != SHUT_RD)
-        tls_session_end(c->tls);
+    if (c != NULL && how != SHUT_RD)
+        connections_say_end(c);
     return io->shutdown(fd, how);
 }
