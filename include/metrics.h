@@ -22,8 +22,8 @@ void metrics_request_begin(struct metrics *metrics, const char *method, const ch
 void metrics_request_end(struct metrics *metrics, const char *method, const char *route, unsigned status,
                          unsigned long duration_us);
 
-/* One attempt at an upstream. upstream: "cosmos", "iothub", "entra", "issuer"; operation: "query", "upsert", "batch",
- * "twin", "devices", "account", "container", "token" (static text); status: HTTP, or 0 for none. */
+/* One attempt at an upstream. upstream: "cosmos", "iothub", "entra", "issuer"; operation: "query", "upsert",
+ * "batch", "twin", "devices", "account", "container", "token" (static text); status: HTTP, or 0 for none. */
 void metrics_upstream(struct metrics *metrics, const char *upstream, const char *operation, unsigned status,
                       unsigned long duration_us);
 void metrics_retry(struct metrics *metrics, const char *upstream, const char *operation);

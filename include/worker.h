@@ -9,8 +9,8 @@
 #ifndef TELEMETRYD_WORKER_H
 #define TELEMETRYD_WORKER_H
 
-#include "azure_credential.h"
 #include "acceptor.h"
+#include "azure_credential.h"
 #include "config.h"
 #include "connections.h"
 #include "device_registry.h"
@@ -49,7 +49,7 @@ struct server {
     unsigned worker_count;
     struct tls *tls;                  /* NULL: off */
     struct address_counts *addresses; /* NULL: no limit per address */
-    unsigned max_in_flight; /* requests that may wait at once, in the process */
+    unsigned max_in_flight;           /* requests that may wait at once, in the process */
     atomic_uint connections;
     atomic_uint in_flight;
     atomic_bool draining;
@@ -65,7 +65,7 @@ struct worker {
     struct device_registry *registry;
     struct http_client *http;
     struct azure_agent *azure; /* NULL without server->azure */
-    struct key_agent *keys; /* NULL without authentication, and so is the next */
+    struct key_agent *keys;    /* NULL without authentication, and so is the next */
     struct token_cache *tokens;
     struct http_client *identity_http; /* key sets and tokens, which must not wait behind upstream calls */
 

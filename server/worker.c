@@ -19,7 +19,7 @@
  * every connection. */
 #define CONNECTION_POOL    (32 * 1024)
 #define CONNECTION_STEP    4096
-#define SPARE_CONNECTIONS  64u /* of the daemon: those that gave way and are not yet closed, and the drain's */
+#define SPARE_CONNECTIONS  64u /* of the daemon, for what gave way and is not closed yet, and for a drain */
 #define UPSTREAM_IN_FLIGHT 384 /* curl's search for a free connection is linear in it */
 #define IDENTITY_IN_FLIGHT 8
 #define IDENTITY_WAITING   64
@@ -254,14 +254,13 @@ static int open_upstreams(struct worker *worker)
         return r;
     if ((r = open_azure(worker)) != 0)
         return r;
-    worker->store = server->cosmos != NULL
-                        ? cosmos_store_new(server->cosmos, worker->azure, worker->http, worker->mailbox,
-                                           &worker->loop, worker->metrics)
-                        : sqlite_store_new(server->db, &worker->loop, worker->mailbox);
-    worker->registry = config->has_iothub
-                           ? iothub_registry_new(&server->iothub, worker->azure, worker->http, server->flights,
-                                                 worker->mailbox, &worker->loop, worker->metrics)
-                           : sqlite_registry_new(server->db, &worker->loop, worker->mailbox);
+    worker->store = server->cosmos != NULL ? cosmos_store_new(server->cosmos, worker->azure, worker->http,
+                                                              worker->mailbox, &worker->loop, worker->metrics)
+                                           : sqlite_store_new(server->db, &worker->loop, worker->mailbox);
+    worker->registry = config->has_iothub ? iothub_registry_new(&server->iothub, worker->azure, worker->http,
+                                                                server->flights, worker->mailbox,
+                                                                &worker->loop, worker->metrics)
+                                          : sqlite_registry_new(server->db, &worker->loop, worker->mailbox);
     return worker->store != NULL && worker->registry != NULL ? 0 : -ENOMEM;
 }
 

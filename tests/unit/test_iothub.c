@@ -280,7 +280,8 @@ static void setup(struct fixture *f, const char *const *answers)
     f->options = (struct iothub_options){
         .hub = {.host = "myhub.azure-devices.net", .policy = "service", .key = "k", .key_len = 1},
         .endpoint = f->endpoint};
-    f->registry = iothub_registry_new(&f->options, NULL, f->http, f->flights, f->mailbox, &f->loop, f->metrics);
+    f->registry =
+        iothub_registry_new(&f->options, NULL, f->http, f->flights, f->mailbox, &f->loop, f->metrics);
     assert_non_null(f->registry);
 }
 
