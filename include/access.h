@@ -39,13 +39,18 @@ enum access_verdict access_check(struct request *request, bool may_wait);
 /* False where the token is limited to other devices; true where the route has none. */
 bool access_covers_device(const struct request *request);
 
+void access_release(struct access *access);
+
+/* --- server/access_fields.c -------------------------------------------------------------------- */
+
+/* An OPTIONS by which a browser asks whether a page of another origin may call. */
+bool access_is_preflight(const struct request *request);
+
 /* For respond.c: the fields that every answer carries because of the settings of access (HSTS, CORS, rate
  * limit). */
 void access_add_headers(struct request *request);
 
 /* The fields of a preflight's answer; allow: the methods of the route. */
 void access_add_preflight_headers(struct request *request, const char *allow);
-
-void access_release(struct access *access);
 
 #endif

@@ -143,12 +143,6 @@ static struct network_address caller_address(const struct request *request)
     return network_caller(trusted, &peer, found.lines, found.count);
 }
 
-static bool is_preflight(const struct request *request)
-{
-    return cors_is_preflight(request->method, header(request, "Origin"),
-                             header(request, "Access-Control-Request-Method"));
-}
-
 /* Probes are exempt; and so are the preflights of allowed pages, which carry no token: the users behind one
  * address would share a bucket. */
 static bool exempt(const struct request *request, enum credentials credentials)
@@ -158,7 +152,7 @@ static bool exempt(const struct request *request, enum credentials credentials)
     if (request->route != NULL && (request->route->flags & ROUTE_PROBE) != 0)
         return credentials == CREDENTIALS_NOT_NEEDED || credentials == CREDENTIALS_GOOD;
     const char *origin = header(request, "Origin");
-    return is_preflight(request) && cors_origin_allowed(request->worker->config->cors_origins, origin);
+    return access_is_preflight(request) && cors_origin_allowed(request->worker->config->cors_origins, origin);
 }
 
 /* Takes a request from the caller's bucket; answers 429 where it is empty. */
@@ -260,46 +254,6 @@ bool access_covers_device(const struct request *request)
     const struct principal *principal = request->access.principal;
     return principal == NULL || request->device_id[0] == '\0' ||
            grants_has(principal->grants, request->device_id);
-}
-
-/* --- fields of the answer ---------------------------------------------------------------------- */
-
-static void add_cors_headers(struct request *request, const char *origins)
-{
-    MHD_add_response_header(request->response, "Vary", "Origin");
-    const char *origin = header(request, "Origin");
-    if (origin == NULL || !cors_origin_allowed(origins, origin))
-        return;
-    MHD_add_response_header(request->response, "Access-Control-Allow-Origin", origin);
-    MHD_add_response_header(request->response, "Access-Control-Expose-Headers", cors_exposed_headers);
-}
-
-void access_add_headers(struct request *request)
-{
-    const struct worker *worker = request->worker;
-    char text[64];
-
-    if (worker->config->tls_cert[0] != '\0')
-        MHD_add_response_header(request->response, "Strict-Transport-Security", "max-age=31536000");
-    if (worker->config->cors_origins[0] != '\0')
-        add_cors_headers(request, worker->config->cors_origins);
-    if (!request->access.rated)
-        return;
-    rate_limit_header(worker->server->rate_limit, &request->access.rate, text, sizeof text);
-    MHD_add_response_header(request->response, "RateLimit", text);
-    rate_limit_policy_header(worker->server->rate_limit, text, sizeof text);
-    MHD_add_response_header(request->response, "RateLimit-Policy", text);
-}
-
-void access_add_preflight_headers(struct request *request, const char *allow)
-{
-    const char *origins = request->worker->config->cors_origins;
-    if (request->response == NULL || origins[0] == '\0' || !is_preflight(request) ||
-        !cors_origin_allowed(origins, header(request, "Origin")))
-        return;
-    MHD_add_response_header(request->response, "Access-Control-Allow-Methods", allow);
-    MHD_add_response_header(request->response, "Access-Control-Allow-Headers", cors_allowed_headers);
-    MHD_add_response_header(request->response, "Access-Control-Max-Age", cors_max_age);
 }
 
 void access_release(struct access *access)
