@@ -26,6 +26,9 @@ struct tls_watch {
 /* The handles do not keep the loop alive. They are closed with the loop's others. */
 void tls_watch_start(struct tls_watch *watch, uv_loop_t *loop, struct tls *tls, struct log *log);
 
+/* Logs which certificate is in use. */
+void tls_watch_tell(struct tls_watch *watch);
+
 /* One look (tls_look()), and what came of it on the log. False when the files could not be used. */
 bool tls_watch_look(struct tls *tls, struct log *log, bool anyway);
 

@@ -253,8 +253,10 @@ static int serve(struct process *process)
     process->term.data = process->interrupt.data = process;
     uv_signal_start(&process->term, on_signal, SIGTERM);
     uv_signal_start(&process->interrupt, on_signal, SIGINT);
-    log_start(process);
+    /* Before the line that says it listens: a SIGHUP sent to a server that is up must not end it. */
     tls_watch_start(&process->tls_watch, &process->loop, server->tls, process->log);
+    log_start(process);
+    tls_watch_tell(&process->tls_watch);
     if (start_workers(server) != 0)
         return fail(process, "a worker could not be started");
     uv_run(&process->loop, UV_RUN_DEFAULT);

@@ -74,8 +74,6 @@ void tls_watch_start(struct tls_watch *watch, uv_loop_t *loop, struct tls *tls, 
 {
     watch->tls = tls;
     watch->log = log;
-    if (tls != NULL)
-        tell_certificate(tls, log);
     uv_signal_init(loop, &watch->hangup);
     uv_timer_init(loop, &watch->look);
     watch->hangup.data = watch->look.data = watch;
@@ -84,5 +82,11 @@ void tls_watch_start(struct tls_watch *watch, uv_loop_t *loop, struct tls *tls, 
     if (tls != NULL)
         uv_timer_start(&watch->look, on_look, TLS_WATCH_MS, TLS_WATCH_MS);
     uv_unref((uv_handle_t *)&watch->look);
-    log_flush(log);
+}
+
+void tls_watch_tell(struct tls_watch *watch)
+{
+    if (watch->tls != NULL)
+        tell_certificate(watch->tls, watch->log);
+    log_flush(watch->log);
 }

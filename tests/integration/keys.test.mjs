@@ -197,7 +197,8 @@ describe('keys', { concurrency: 4 }, () => {
             const key = await issuer.addKey();
             const late = await issuer.token({}, { key });
             const scripted = issuer.fault({ op: 'keys', times: Infinity, ...fault });
-            assertProblem(await ask(server, late), 401, 'Unauthorized');
+            for (let i = 0; i < 20 && scripted.hits === 0; i++) // the first may still join the fetch of the start
+                assertProblem(await ask(server, late), 401, 'Unauthorized');
             assert.ok(scripted.hits >= 1, 'it was asked for');
             assert.equal(issuer.requests.filter((r) => r.path.endsWith('?again')).length, 0, 'a redirect is not followed');
             assert.equal(await status(server, good), 200);
