@@ -1,5 +1,7 @@
 #include "connection_string.h"
 
+#include "base64.h"
+
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -153,44 +155,4 @@ bool iothub_connection_parse(const char *text, struct iothub_settings *ret, char
         *ret = hub;
     explicit_bzero(&hub, sizeof hub);
     return good;
-}
-
-static int base64_value(char c)
-{
-    if (c >= 'A' && c <= 'Z')
-        return c - 'A';
-    if (c >= 'a' && c <= 'z')
-        return c - 'a' + 26;
-    if (c >= '0' && c <= '9')
-        return c - '0' + 52;
-    return c == '+' ? 62 : c == '/' ? 63 : -1;
-}
-
-/* By hand, since EVP_DecodeBlock takes white space, ignores what the padding leaves over and writes past its
- * result. */
-long base64_decode(const char *text, size_t len, unsigned char *out, size_t out_size)
-{
-    size_t pad = 0;
-    while (pad < 2 && pad < len && text[len - 1 - pad] == '=')
-        pad++;
-    if (len % 4 != 0 || len / 4 * 3 - pad > out_size)
-        return -1;
-
-    size_t n = 0;
-    unsigned bits = 0; /* not yet written, at the low end of word */
-    unsigned long word = 0;
-    for (size_t i = 0; i < len - pad; i++) {
-        int value = base64_value(text[i]);
-        if (value < 0)
-            return -1;
-        word = (word << 6 | (unsigned)value) & 0xffff;
-        bits += 6;
-        if (bits >= 8) {
-            bits -= 8;
-            out[n++] = (unsigned char)(word >> bits);
-        }
-    }
-    if ((word & ((1ul << bits) - 1)) != 0) /* RFC 4648, 3.5: the bits that padding leaves over are zero */
-        return -1;
-    return (long)n;
 }

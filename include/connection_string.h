@@ -58,7 +58,4 @@ bool upstream_url_read(const char *url, const struct url_rules *rules, char *out
  * bytes; one of digits and dots alone must be an IPv4 address. */
 bool host_name_valid(const char *text, size_t len);
 
-/* Strict base64 (RFC 4648, with padding). Returns the length or -1. */
-long base64_decode(const char *text, size_t len, unsigned char *out, size_t out_size);
-
 #endif

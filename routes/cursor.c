@@ -1,47 +1,11 @@
 #include "cursor.h"
 
+#include "base64.h"
+
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
-
-static const char alphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
-
-static void base64url_append(struct buffer *out, const char *bytes, size_t len)
-{
-    const unsigned char *in = (const unsigned char *)bytes;
-    for (size_t i = 0; i < len; i += 3) {
-        uint32_t word = (uint32_t)in[i] << 16;
-        if (i + 1 < len)
-            word |= (uint32_t)in[i + 1] << 8;
-        if (i + 2 < len)
-            word |= in[i + 2];
-        size_t digits = len - i >= 3 ? 4 : len - i + 1;
-        for (size_t d = 0; d < digits; d++)
-            buffer_append_char(out, alphabet[word >> (18 - 6 * d) & 63]);
-    }
-}
-
-/* Strict: no padding, no stray bits. Returns the length or -1. */
-static long base64url_decode(const char *text, char *out)
-{
-    uint32_t word = 0;
-    unsigned bits = 0;
-    long n = 0;
-    for (; *text != '\0'; text++) {
-        const char *digit = strchr(alphabet, *text);
-        if (digit == NULL)
-            return -1;
-        word = word << 6 | (uint32_t)(digit - alphabet);
-        bits += 6;
-        if (bits >= 8) {
-            bits -= 8;
-            out[n++] = (char)(word >> bits);
-            word &= (1u << bits) - 1;
-        }
-    }
-    return bits < 6 && word == 0 ? n : -1;
-}
 
 uint64_t cursor_fingerprint(uint64_t fingerprint, const char *part)
 {
@@ -52,6 +16,14 @@ uint64_t cursor_fingerprint(uint64_t fingerprint, const char *part)
     return (hash ^ 0xff) * 0x100000001b3u;
 }
 
+static int append_base64url(struct buffer *out, const struct buffer *plain)
+{
+    if (buffer_reserve(out, BASE64URL_ENCODED_SIZE(plain->len)) != 0)
+        return -ENOMEM;
+    out->len += base64url_encode((const unsigned char *)plain->data, plain->len, out->data + out->len);
+    return 0;
+}
+
 int cursor_write(struct buffer *out, const struct cursor *cursor)
 {
     struct buffer plain = {0};
@@ -59,16 +31,16 @@ int cursor_write(struct buffer *out, const struct cursor *cursor)
                   cursor->until, cursor->position);
     int r = plain.failed ? -ENOMEM : plain.len > CURSOR_MAX / 4 * 3 ? -E2BIG : 0;
     if (r == 0)
-        base64url_append(out, plain.data, plain.len);
+        r = append_base64url(out, &plain);
     buffer_free(&plain);
-    return r != 0 ? r : out->failed ? -ENOMEM : 0;
+    return r;
 }
 
 bool cursor_read(const char *text, uint64_t fingerprint, char *scratch, struct cursor *ret)
 {
     struct cursor cursor;
     int position = 0;
-    long len = base64url_decode(text, scratch);
+    long len = base64url_decode(text, strlen(text), (unsigned char *)scratch);
 
     if (len <= 0 || memchr(scratch, '\0', (size_t)len) != NULL)
         return false;

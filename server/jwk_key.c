@@ -1,6 +1,6 @@
 #include "jwk_key.h"
 
-#include "base64url.h"
+#include "base64.h"
 
 #include <errno.h>
 #include <openssl/bio.h>

@@ -1,6 +1,6 @@
 #include "tls_files.h"
 
-#include "connection_string.h"
+#include "base64.h"
 #include "secret_file.h"
 
 #include <stdbool.h>

@@ -1,6 +1,6 @@
 #include "token_internal.h"
 
-#include "base64url.h"
+#include "base64.h"
 #include "json.h"
 
 #include <openssl/crypto.h>

@@ -1,6 +1,6 @@
 #include "token_key.h"
 
-#include "base64url.h"
+#include "base64.h"
 #include "jwk_set.h"
 
 #include <errno.h>

@@ -2,6 +2,7 @@
  * Settings that name upstreams: connection strings of Cosmos DB and IoT Hub, URLs, base64 keys. What is taken
  * is canonical, and no message repeats a key.
  */
+#include "base64.h"
 #include "connection_string.h"
 #include "fuzz.h"
 

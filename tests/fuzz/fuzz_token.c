@@ -6,7 +6,7 @@
  *
  * The keys were made for this file and secure nothing.
  */
-#include "base64url.h"
+#include "base64.h"
 #include "buffer.h"
 #include "fuzz.h"
 #include "token.h"

@@ -207,47 +207,6 @@ static void a_url_that_does_not_fit_is_refused(void **state)
     assert_false(upstream_url_check("https://ab.example/", false, out, sizeof out, message, sizeof message));
 }
 
-static void decodes_base64(void **state)
-{
-    static const struct {
-        const char *rule, *text, *bytes; /* NULL: refused */
-        long len;
-    } cases[] = {
-        {"nothing", "", "", 0},
-        {"RFC 4648, 10", "Zg==", "f", 1},
-        {"one padding character", "Zm8=", "fo", 2},
-        {"none", "Zm9v", "foo", 3},
-        {"several groups", "Zm9vYmFy", "foobar", 6},
-        {"plus and slash", "+/+/", "\xfb\xff\xbf", 3},
-        {"a NUL byte", "AAAA", "\0\0\0", 3},
-        {"no padding", "Zg", NULL, -1},
-        {"too much padding", "Zg===", NULL, -1},
-        {"padding inside", "Zg==Zg==", NULL, -1},
-        {"padding alone", "====", NULL, -1},
-        {"bits left over", "Zh==", NULL, -1},
-        {"bits left over with one padding character", "Zm9=", NULL, -1},
-        {"the URL's alphabet", "-_-_", NULL, -1},
-        {"white space", "Zm 9v", NULL, -1},
-        {"a line end", "Zm9v\n", NULL, -1},
-    };
-    for (size_t i = 0; i < COUNT(cases); i++) {
-        unsigned char out[16];
-        print_message("# %s\n", cases[i].rule);
-        assert_int_equal(base64_decode(cases[i].text, strlen(cases[i].text), out, sizeof out), cases[i].len);
-        if (cases[i].len > 0)
-            assert_memory_equal(out, cases[i].bytes, (size_t)cases[i].len);
-    }
-}
-
-static void base64_keeps_to_its_room(void **state)
-{
-    unsigned char out[4] = {0, 0, 0, 0x5a};
-    assert_int_equal(base64_decode("Zm9v", 4, out, 3), 3);
-    assert_int_equal(out[3], 0x5a);
-    assert_int_equal(base64_decode("Zm9v", 4, out, 2), -1);
-    assert_int_equal(base64_decode("Zm8=", 4, out, 2), 2);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -256,8 +215,6 @@ int main(void)
         cmocka_unit_test(sizes_are_bounded),
         cmocka_unit_test(checks_base_urls),
         cmocka_unit_test(a_url_that_does_not_fit_is_refused),
-        cmocka_unit_test(decodes_base64),
-        cmocka_unit_test(base64_keeps_to_its_room),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,3 +1,4 @@
+#include "base64.h"
 #include "cosmos_sign.h"
 
 #include "connection_string.h"

@@ -5,7 +5,7 @@
 #ifndef TELEMETRYD_TESTS_TOKEN_FIXTURE_H
 #define TELEMETRYD_TESTS_TOKEN_FIXTURE_H
 
-#include "base64url.h"
+#include "base64.h"
 #include "buffer.h"
 #include "token.h"
 
