@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <openssl/crypto.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -84,12 +85,13 @@ static struct azure_slot *slot_new(struct azure_credential *credential, const ch
     slot->credential = credential;
     slot->resource = strdup(resource);
     slot->fallback = fallback != NULL ? strdup(fallback) : NULL;
-    slot->key = malloc(sizeof prefix + strlen(resource));
+    size_t key_size = sizeof prefix + strlen(resource);
+    slot->key = malloc(key_size);
     if (slot->resource == NULL || slot->key == NULL || (fallback != NULL && slot->fallback == NULL)) {
         slot_free(slot);
         return NULL;
     }
-    strcpy(stpcpy(slot->key, prefix), resource);
+    snprintf(slot->key, key_size, "%s%s", prefix, resource);
     /* A worker's empty copy is of generation 0. */
     atomic_init(&slot->generation, 1);
     atomic_init(&slot->due_ms, 0);

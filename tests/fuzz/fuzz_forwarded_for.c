@@ -2,6 +2,7 @@
  * X-Forwarded-For and trusted networks. The first line is the setting (trusted proxies), the second the peer,
  * each further one a line of the field.
  */
+#include "buffer.h"
 #include "fuzz.h"
 #include "network.h"
 
@@ -39,21 +40,14 @@ static void check_caller(const struct network_list *trusted, const struct networ
         }
     }
     /* Several lines are one list. */
-    size_t room = 1;
+    struct buffer joined = {0};
     for (size_t i = 0; i < count; i++)
-        room += strlen(lines[i]) + 1;
-    char *joined = malloc(room);
-    ALWAYS(joined != NULL);
-    joined[0] = '\0';
-    for (size_t i = 0; i < count; i++) {
-        if (i > 0)
-            strcat(joined, ",");
-        strcat(joined, lines[i]);
-    }
-    const char *one[] = {joined};
+        buffer_printf(&joined, "%s%s", i > 0 ? "," : "", lines[i]);
+    const char *one[] = {buffer_terminate(&joined)};
+    ALWAYS(one[0] != NULL);
     struct network_address again = network_caller(trusted, peer, one, count > 0 ? 1 : 0);
     ALWAYS(same(&caller, &again));
-    free(joined);
+    buffer_free(&joined);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

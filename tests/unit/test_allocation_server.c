@@ -250,7 +250,7 @@ static void configure(void)
 static int start(void **state)
 {
     sweep_exempt = true;
-    strcpy(fixture.directory, "/tmp/telemetryd-test-XXXXXX");
+    snprintf(fixture.directory, sizeof fixture.directory, "/tmp/telemetryd-test-XXXXXX");
     assert_non_null(mkdtemp(fixture.directory));
     snprintf(fixture.key_set, sizeof fixture.key_set, "%s/keys.json", fixture.directory);
     fixture.key = new_p256();

@@ -336,9 +336,9 @@ static void a_worker_may_end_with_its_own_letter_on_the_way(void **state)
 {
     struct fixture *f = *state;
     /* Without a file there is nothing to send: the flight lands by a letter. */
-    strcpy(f->identity.tenant_id, "t");
-    strcpy(f->identity.client_id, "c");
-    strcpy(f->identity.federated_token_file, "/nonexistent/token");
+    snprintf(f->identity.tenant_id, sizeof f->identity.tenant_id, "t");
+    snprintf(f->identity.client_id, sizeof f->identity.client_id, "c");
+    snprintf(f->identity.federated_token_file, sizeof f->identity.federated_token_file, "/nonexistent/token");
     azure_agent_tick(f->agents[0], clock_monotonic_ms());
     agent_end(f, 0);
     struct got *other = wait_for_token(f, 1, 0, 500);

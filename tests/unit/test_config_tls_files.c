@@ -3,6 +3,7 @@
 #include "memory_search.h"
 #include "tls_files.h"
 
+#include <ftw.h>
 #include <gnutls/abstract.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -153,11 +154,14 @@ static int make_files(void **state)
     return waitpid(child, &status, 0) == child && status == 0 ? 0 : -1;
 }
 
+static int remove_entry(const char *path, const struct stat *st, int type, struct FTW *where)
+{
+    return remove(path);
+}
+
 static int remove_files(void **state)
 {
-    char command[128];
-    snprintf(command, sizeof command, "rm -rf %s", directory);
-    return system(command);
+    return nftw(directory, remove_entry, 8, FTW_DEPTH | FTW_PHYS);
 }
 
 static void files_are_checked(void **state)

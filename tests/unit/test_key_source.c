@@ -680,7 +680,7 @@ static char directory[64];
 
 static int make_directory(void **state)
 {
-    strcpy(directory, "/tmp/telemetryd-keys-XXXXXX");
+    snprintf(directory, sizeof directory, "/tmp/telemetryd-keys-XXXXXX");
     return mkdtemp(directory) != NULL ? 0 : -1;
 }
 

@@ -1,5 +1,7 @@
 #include "network.h"
 
+#include "buffer.h"
+
 #include <arpa/inet.h>
 #include <netinet/in.h>
 #include <setjmp.h>
@@ -186,15 +188,16 @@ static void a_list_at_fault_is_refused(void **state)
 
 static void a_list_is_bounded(void **state)
 {
-    char text[NETWORKS_MAX * 8 + 8] = "";
+    struct buffer text = {0};
     struct network_list list;
 
     for (unsigned i = 0; i < NETWORKS_MAX; i++)
-        strcat(text, i == 0 ? "1.2.3.4" : ",1.2.3.4");
-    assert_true(network_list_parse(text, &list));
+        buffer_append_text(&text, i == 0 ? "1.2.3.4" : ",1.2.3.4");
+    assert_true(network_list_parse(buffer_terminate(&text), &list));
     assert_int_equal(list.count, NETWORKS_MAX);
-    strcat(text, ",::1");
-    assert_false(network_list_parse(text, &list));
+    buffer_append_text(&text, ",::1");
+    assert_false(network_list_parse(buffer_terminate(&text), &list));
+    buffer_free(&text);
 }
 
 static void the_caller_is_found(void **state)
