@@ -53,6 +53,14 @@ bool network_address_is_loopback(const struct network_address *address)
     return memcmp(address, &ipv6, sizeof ipv6) == 0;
 }
 
+struct network_address network_address_holder(const struct network_address *address)
+{
+    struct network_address holder = *address;
+    if (!is_ipv4(address))
+        memset(holder.bytes + 8, 0, sizeof holder.bytes - 8);
+    return holder;
+}
+
 /* --- networks ---------------------------------------------------------------------------------- */
 
 /* Whether the first `bits` bits are equal. */

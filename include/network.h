@@ -37,6 +37,10 @@ struct network_address network_address_of(const struct sockaddr *address);
 /* 127.0.0.0/8 and ::1. */
 bool network_address_is_loopback(const struct network_address *address);
 
+/* Whom an address stands for where callers are counted: IPv4 for itself, IPv6 for its /64, since whoever has
+ * one of those has the 2^64 beside it. */
+struct network_address network_address_holder(const struct network_address *address);
+
 /* Comma-separated addresses and CIDRs ("10.0.0.0/8,::1"); blanks around a piece are skipped. Bits behind the
  * prefix must be zero. False for anything else, an empty piece and more than NETWORKS_MAX included; *ret is
  * then untouched. */

@@ -59,16 +59,6 @@ void address_counts_free(struct address_counts *counts)
     free(counts);
 }
 
-/* IPv4 is whole in its mapped form; of IPv6 the network counts. */
-static struct network_address counted(const struct network_address *address)
-{
-    static const unsigned char mapped[12] = {[10] = 0xff, [11] = 0xff};
-    struct network_address r = *address;
-    if (memcmp(r.bytes, mapped, sizeof mapped) != 0)
-        memset(r.bytes + 8, 0, 8);
-    return r;
-}
-
 /* Where the entry of an address hangs, or would. */
 static struct entry **find(struct address_counts *counts, const struct network_address *address)
 {
@@ -97,7 +87,7 @@ static bool enter(struct address_counts *counts, const struct network_address *a
 
 bool address_counts_enter(struct address_counts *counts, const struct network_address *address)
 {
-    struct network_address of = counted(address);
+    struct network_address of = network_address_holder(address);
     uv_mutex_lock(&counts->lock);
     bool entered = enter(counts, &of);
     uv_mutex_unlock(&counts->lock);
@@ -106,7 +96,7 @@ bool address_counts_enter(struct address_counts *counts, const struct network_ad
 
 void address_counts_leave(struct address_counts *counts, const struct network_address *address)
 {
-    struct network_address of = counted(address);
+    struct network_address of = network_address_holder(address);
     uv_mutex_lock(&counts->lock);
     struct entry **at = find(counts, &of), *entry = *at;
     if (entry != NULL && --entry->count == 0) {
@@ -118,7 +108,7 @@ void address_counts_leave(struct address_counts *counts, const struct network_ad
 
 bool address_counts_at_limit(struct address_counts *counts, const struct network_address *address)
 {
-    struct network_address of = counted(address);
+    struct network_address of = network_address_holder(address);
     uv_mutex_lock(&counts->lock);
     const struct entry *entry = *find(counts, &of);
     bool full = entry != NULL && entry->count >= counts->limit;

@@ -174,12 +174,9 @@ struct rate_limit_verdict rate_limit_take(struct rate_limit *limit, const unsign
 
 void rate_limit_address_key(const struct network_address *address, unsigned char ret_caller[32])
 {
-    static const uint8_t mapped[12] = {[10] = 0xff, [11] = 0xff};
-    /* Whoever has an IPv6 address has the 2^64 beside it. */
-    size_t len = memcmp(address->bytes, mapped, sizeof mapped) == 0 ? 16 : 8;
-
+    struct network_address holder = network_address_holder(address);
     memset(ret_caller, 0, 32);
-    memcpy(ret_caller + 16, address->bytes, len);
+    memcpy(ret_caller + 16, holder.bytes, sizeof holder.bytes);
 }
 
 /* --- the fields -------------------------------------------------------------------------------- */
