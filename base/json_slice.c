@@ -173,6 +173,31 @@ long json_string_decode(struct json_slice value, char *out, size_t size)
     return (long)len;
 }
 
+/* The three bytes that a lone surrogate decodes to (json_utf8.h) begin with this; of UTF-8 the second byte is
+ * then below 0xA0. */
+#define SURROGATE_LEAD 0xED
+
+void json_string_append(struct buffer *out, struct json_slice value)
+{
+    struct json_bytes bytes;
+    if (!inside(value, &bytes))
+        return;
+    const char *escape = memchr(bytes.at, '\\', value.len - 2);
+    if (escape == NULL) {
+        buffer_append(out, bytes.at, value.len - 2);
+        return;
+    }
+    for (int c; (c = json_bytes_next(&bytes)) >= 0;) {
+        if (c == SURROGATE_LEAD) {
+            int second = json_bytes_next(&bytes), third = json_bytes_next(&bytes);
+            const char as_it_is[3] = {(char)c, (char)second, (char)third};
+            buffer_append(out, second < 0xA0 ? as_it_is : "\xEF\xBF\xBD", 3);
+        } else {
+            buffer_append_char(out, (char)c);
+        }
+    }
+}
+
 /* --- members, integers ------------------------------------------------------------------------- */
 
 static struct json_slice member(struct json_slice object, const char *name, size_t len)

@@ -92,6 +92,9 @@ bool json_string_equals(struct json_slice value, const char *text);
  * not fit into size, or holds U+0000 or a lone surrogate. */
 long json_string_decode(struct json_slice value, char *out, size_t size);
 
+/* Appends a string slice, decoded; a lone surrogate becomes U+FFFD. Nothing for what is not a string. */
+void json_string_append(struct buffer *out, struct json_slice value);
+
 /* The slice as an integer. Returns false where it is not a number without fraction and exponent within int64.
  */
 bool json_int64(struct json_slice value, int64_t *ret);

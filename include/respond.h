@@ -12,15 +12,21 @@
 
 struct request;
 
+#define RESPOND_JSON_TYPE "application/json; charset=utf-8"
+
 /* Bytes [start, start + len) of text as application/json; the text is taken over (the buffer is empty
  * afterwards). */
 void respond_json(struct request *request, unsigned status, struct buffer *text, size_t start, size_t len);
+
+/* The same for text of another type. */
+void respond_slice(struct request *request, unsigned status, const char *content_type, struct buffer *text,
+                   size_t start, size_t len);
 
 /* Static text that outlives the process. */
 void respond_static(struct request *request, unsigned status, const char *content_type, const char *text,
                     size_t len);
 
-/* Text of another type; taken over. */
+/* The whole of a text; taken over. */
 void respond_text(struct request *request, unsigned status, const char *content_type, struct buffer *text);
 
 void respond_empty(struct request *request, unsigned status);

@@ -15,6 +15,7 @@
 #include "connections.h"
 #include "device_registry.h"
 #include "flight.h"
+#include "gzip.h"
 #include "http_client.h"
 #include "key_source.h"
 #include "log.h"
@@ -67,6 +68,7 @@ struct worker {
     struct azure_agent *azure; /* NULL without server->azure */
     struct key_agent *keys;    /* NULL without authentication, and so is the next */
     struct token_cache *tokens;
+    struct gzip *gzip;                 /* made with the first answer that needs it */
     struct http_client *identity_http; /* key sets and tokens, which must not wait behind upstream calls */
 
     /* Private to server/worker.c and server/request.c. */

@@ -2,6 +2,7 @@
 #include "handlers.h"
 
 #include "device_registry.h"
+#include "entity.h"
 #include "json.h"
 #include "respond.h"
 
@@ -13,25 +14,24 @@
 #define CHECK_DEPTH     1024
 #define PATCH_DEPTH_MAX 10 /* a twin's limit */
 
-static void answer_copy(struct request *request, const char *text, size_t len)
-{
-    struct buffer copy = {0};
-    buffer_append(&copy, text, len);
-    respond_json(request, 200, &copy, 0, len);
-}
-
-static void on_text(void *ctx, const struct upstream_result *result, const char *text, size_t len)
+static void on_status(void *ctx, const struct upstream_result *result, const char *text, size_t len)
 {
     struct request *request = ctx;
-    if (request_went_well(request, result))
-        answer_copy(request, text, len);
+    struct buffer copy = {0};
+
+    if (!request_went_well(request, result))
+        return;
+    buffer_append(&copy, text, len);
+    entity_respond_json(request, &copy);
 }
 
 void device_status_read(struct request *request)
 {
     struct device_registry *registry = request->worker->registry;
-    request_await(
-        request, registry->ops->status(registry, request->device_id, request->deadline_ms, on_text, request));
+    if (entity_choose_type(request, entity_json_only) < 0)
+        return;
+    request_await(request, registry->ops->status(registry, request->device_id, request->deadline_ms,
+                                                 on_status, request));
 }
 
 /* --- the list ---------------------------------------------------------------------------------- */
@@ -139,6 +139,17 @@ static bool patch_fits(struct request *request, const char *text)
     return false;
 }
 
+static void on_reported(void *ctx, const struct upstream_result *result, const char *text, size_t len)
+{
+    struct request *request = ctx;
+    struct buffer copy = {0};
+
+    if (!request_went_well(request, result))
+        return;
+    buffer_append(&copy, text, len);
+    respond_json(request, 200, &copy, 0, len);
+}
+
 void device_reported_patch(struct request *request)
 {
     struct device_registry *registry = request->worker->registry;
@@ -152,5 +163,5 @@ void device_reported_patch(struct request *request)
         return;
     request_await(request,
                   registry->ops->patch_reported(registry, request->device_id, text, request->body.len,
-                                                request->deadline_ms, on_text, request));
+                                                request->deadline_ms, on_reported, request));
 }

@@ -14,7 +14,11 @@ enum { TELEMETRY_HOURS, TELEMETRY_FROM, TELEMETRY_TO, TELEMETRY_ORDER, TELEMETRY
 /* The parameters of GET /devices. */
 enum { DEVICES_LIMIT, DEVICES_CURSOR };
 
+/* In the order of telemetry_formats. */
+enum telemetry_format { TELEMETRY_JSON, TELEMETRY_CSV, TELEMETRY_NDJSON };
+
 struct telemetry_read_state {
+    enum telemetry_format format;
     struct telemetry_range range;
     char *scratch; /* the cursor's text, which range.position points into */
     double request_charge;

@@ -2,16 +2,31 @@
 #include "handlers.h"
 
 #include "device_registry.h"
+#include "entity.h"
 #include "respond.h"
+#include "telemetry_format.h"
 #include "time_text.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define SECOND_US     1000000
-#define DEFAULT_HOURS 24
-#define DEFAULT_LIMIT 1000
+#define SECOND_US      1000000
+#define DEFAULT_HOURS  24
+#define DEFAULT_LIMIT  1000
+#define CLOSED_AFTER_S 60 /* a window that ended so long ago gets no more readings */
+
+static const char *const telemetry_formats[] = {[TELEMETRY_JSON] = "application/json",
+                                                [TELEMETRY_CSV] = "text/csv",
+                                                [TELEMETRY_NDJSON] = "application/x-ndjson",
+                                                NULL};
+
+static const char *const content_types[] = {
+    [TELEMETRY_JSON] = RESPOND_JSON_TYPE,
+    [TELEMETRY_CSV] = "text/csv; charset=utf-8; header=present",
+    [TELEMETRY_NDJSON] = "application/x-ndjson",
+};
 
 /* --- the window -------------------------------------------------------------------------------- */
 
@@ -128,25 +143,81 @@ static size_t write_head(struct request *request, struct telemetry_page *page)
     return (size_t)len;
 }
 
-static void answer_page(struct request *request, struct telemetry_page *page, double request_charge)
+/* What the tag is made of: the readings, and whether more remain. Not the window, which moves with every
+ * second where it ends now: a caller who polls it is told 304 until the readings are others. */
+static void respond_page(struct request *request, const struct entity *page, bool more)
 {
-    struct buffer link = {0}, header = {0};
+    const struct telemetry_read_state *state = request->state;
+    struct entity entity = *page;
+
+    entity.content_type = content_types[state->format];
+    entity.variant = 2 * (unsigned)state->format + more;
+    if (state->range.until < request->now_us / SECOND_US - CLOSED_AFTER_S)
+        entity.cache_control = "private, max-age=60";
+    entity_respond(request, &entity);
+}
+
+static void answer_json(struct request *request, struct telemetry_page *page, const struct buffer *link)
+{
     size_t head = write_head(request, page);
 
     page->text.len = page->start + page->length;
-    if (page->next != NULL) {
-        if (write_next_link(&link, request, page->next) != 0) {
-            buffer_free(&link);
-            respond_problem_code(request, PROBLEM_UPSTREAM_UNAVAILABLE,
-                                 "The upstream's continuation cannot be passed on");
-            return;
-        }
-        buffer_printf(&page->text, ",\"nextLink\":\"%s\"", link.data);
-        buffer_printf(&header, "<%s>; rel=\"next\"", link.data);
+    if (link->len > 0) {
+        buffer_append_text(&page->text, ",\"nextLink\":\"");
+        buffer_append(&page->text, link->data, link->len);
+        buffer_append_char(&page->text, '"');
     }
     buffer_append_char(&page->text, '}');
-    respond_json(request, 200, &page->text, page->start - head, page->text.len - (page->start - head));
-    if (buffer_terminate(&header) != NULL && header.len > 0)
+    const struct entity entity = {
+        .text = &page->text,
+        .start = page->start - head,
+        .len = page->text.len - (page->start - head),
+        .tagged_start = page->start,
+        .tagged_len = page->length,
+    };
+    respond_page(request, &entity, link->len > 0);
+}
+
+/* Made as a whole: a page is bounded by `limit`, and a fault in its middle is still an error then. */
+static void answer_rows(struct request *request, const struct telemetry_page *page, bool more)
+{
+    const struct telemetry_read_state *state = request->state;
+    struct buffer text = {0};
+    const char *readings = page->text.data + page->start;
+
+    int r = state->format == TELEMETRY_CSV ? telemetry_csv_append(&text, readings, page->length)
+                                           : telemetry_ndjson_append(&text, readings, page->length);
+    if (r != 0) {
+        buffer_free(&text);
+        if (r == -E2BIG)
+            entity_not_acceptable(request, "The readings have too many different fields for a table");
+        else
+            respond_problem_code(request, PROBLEM_OVERLOADED, "Out of memory");
+        return;
+    }
+    buffer_reserve(&text, 1); /* an empty text is one too */
+    const struct entity entity = {.text = &text, .len = text.len, .tagged_len = text.len};
+    respond_page(request, &entity, more);
+}
+
+static void answer_page(struct request *request, struct telemetry_page *page, double request_charge)
+{
+    const struct telemetry_read_state *state = request->state;
+    struct buffer link = {0}, header = {0};
+
+    if (page->next != NULL && write_next_link(&link, request, page->next) != 0) {
+        buffer_free(&link);
+        respond_problem_code(request, PROBLEM_UPSTREAM_UNAVAILABLE,
+                             "The upstream's continuation cannot be passed on");
+        return;
+    }
+    if (state->format == TELEMETRY_JSON)
+        answer_json(request, page, &link);
+    else
+        answer_rows(request, page, link.len > 0);
+    if (link.len > 0)
+        buffer_printf(&header, "<%s>; rel=\"next\"", link.data);
+    if (header.len > 0 && buffer_terminate(&header) != NULL)
         respond_header(request, "Link", header.data);
     telemetry_charge_header(request, request_charge);
     buffer_free(&link);
@@ -201,6 +272,10 @@ void telemetry_read(struct request *request)
         .limit = p[TELEMETRY_LIMIT].given ? (unsigned)p[TELEMETRY_LIMIT].integer : DEFAULT_LIMIT,
         .deadline_ms = request->deadline_ms,
     };
+    int format = entity_choose_type(request, telemetry_formats);
+    if (format < 0)
+        return;
+    state->format = (enum telemetry_format)format;
     if (!window_from_params(request, &state->range))
         return;
     if (p[TELEMETRY_CURSOR].given && !window_from_cursor(request, state))
@@ -229,13 +304,15 @@ static void on_latest(void *ctx, const struct upstream_result *result, const cha
     buffer_printf(&text, "{\"deviceId\":\"%s\",\"data\":", request->device_id);
     buffer_append(&text, data, len);
     buffer_printf(&text, ",\"timestamp\":%lld}", (long long)timestamp);
-    respond_json(request, 200, &text, 0, text.len);
+    entity_respond_json(request, &text);
     telemetry_charge_header(request, result->request_charge);
 }
 
 void telemetry_latest(struct request *request)
 {
     struct telemetry_store *store = request->worker->store;
+    if (entity_choose_type(request, entity_json_only) < 0)
+        return;
     request_await(request,
                   store->ops->latest(store, request->device_id, request->deadline_ms, on_latest, request));
 }

@@ -15,6 +15,7 @@ static const struct problem_row rows[PROBLEM_COUNT] = {
     [PROBLEM_NOT_FOUND] = {"NotFound", 404, "Not Found"},
     [PROBLEM_DEVICE_NOT_FOUND] = {"DeviceNotFound", 404, "Not Found"},
     [PROBLEM_METHOD_NOT_ALLOWED] = {"MethodNotAllowed", 405, "Method Not Allowed"},
+    [PROBLEM_NOT_ACCEPTABLE] = {"NotAcceptable", 406, "Not Acceptable"},
     [PROBLEM_REQUEST_TIMEOUT] = {"RequestTimeout", 408, "Request Timeout"},
     [PROBLEM_PAYLOAD_TOO_LARGE] = {"PayloadTooLarge", 413, "Content Too Large"},
     [PROBLEM_URI_TOO_LONG] = {"UriTooLong", 414, "URI Too Long"},

@@ -6,7 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define JSON_TYPE    "application/json; charset=utf-8"
 #define PROBLEM_TYPE "application/problem+json"
 
 static void begin(struct request *request, unsigned status, struct MHD_Response *response, size_t bytes)
@@ -43,8 +42,8 @@ static struct MHD_Response *from_buffer(struct buffer *text, size_t start, size_
     return response;
 }
 
-static void respond_buffer(struct request *request, unsigned status, const char *type, struct buffer *text,
-                           size_t start, size_t len)
+void respond_slice(struct request *request, unsigned status, const char *type, struct buffer *text,
+                   size_t start, size_t len)
 {
     struct MHD_Response *response = from_buffer(text, start, len);
     buffer_free(text);
@@ -54,12 +53,12 @@ static void respond_buffer(struct request *request, unsigned status, const char 
 
 void respond_json(struct request *request, unsigned status, struct buffer *text, size_t start, size_t len)
 {
-    respond_buffer(request, status, JSON_TYPE, text, start, len);
+    respond_slice(request, status, RESPOND_JSON_TYPE, text, start, len);
 }
 
 void respond_text(struct request *request, unsigned status, const char *content_type, struct buffer *text)
 {
-    respond_buffer(request, status, content_type, text, 0, text->len);
+    respond_slice(request, status, content_type, text, 0, text->len);
 }
 
 void respond_static(struct request *request, unsigned status, const char *content_type, const char *text,
@@ -82,7 +81,7 @@ void respond_problem(struct request *request, const struct problem *problem)
     char seconds[16];
 
     problem_write(&text, problem, request->id);
-    respond_buffer(request, problem_row(problem->code)->status, PROBLEM_TYPE, &text, 0, text.len);
+    respond_slice(request, problem_row(problem->code)->status, PROBLEM_TYPE, &text, 0, text.len);
     if (problem->retry_after_s > 0) {
         snprintf(seconds, sizeof seconds, "%u", problem->retry_after_s);
         respond_header(request, "Retry-After", seconds);

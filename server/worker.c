@@ -370,6 +370,7 @@ void worker_free(struct worker *worker)
     acceptor_stop(&worker->acceptor);
     acceptor_stop(&worker->metrics_acceptor);
     connections_free(worker->connections);
+    gzip_free(worker->gzip);
     log_free(worker->log);
     metrics_free(worker->metrics);
 }

@@ -196,10 +196,10 @@ describe('GET telemetry', () => {
         assert.deepEqual((await get('', 'reported-only')).json.telemetry, []);
     });
 
-    it('has no Cosmos header in embedded mode, and is not to be stored', async () => {
+    it('has no Cosmos header in embedded mode, and may be kept by its caller', async () => {
         const response = await get('');
         assert.equal(response.header('x-ms-request-charge'), undefined);
-        assert.equal(response.header('cache-control'), 'no-store');
+        assert.equal(response.header('cache-control'), 'private, no-cache');
         assert.match(response.header('content-type'), /^application\/json(; ?charset=utf-8)?$/i);
     });
 
