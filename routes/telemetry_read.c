@@ -241,6 +241,7 @@ static void on_known(void *ctx, const struct upstream_result *result, const char
     }
     memcpy(page.text.data + page.start, "[]", 2);
     answer_page(request, &page, state->request_charge);
+    buffer_free(&page.text);
 }
 
 static void on_page(void *ctx, const struct upstream_result *result, struct telemetry_page *page)
