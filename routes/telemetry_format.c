@@ -19,17 +19,20 @@ _Static_assert(SLOTS >= 2 * TELEMETRY_CSV_COLUMNS_MAX, "an open table must have 
 struct columns {
     struct siphash_key key;
     unsigned count;
+    unsigned expected;   /* index of the column that the next name probably has: readings are alike */
+    unsigned row;        /* the one at hand, from 1 */
     struct buffer names; /* decoded, one after the other */
     struct column {
         size_t at, len;          /* in names */
-        struct json_slice value; /* of the row at hand */
+        struct json_slice name;  /* as it was written first */
+        struct json_slice value; /* of the row that it says */
+        unsigned row;
     } columns[TELEMETRY_CSV_COLUMNS_MAX];
     uint16_t slots[SLOTS]; /* index + 1; 0: free */
     struct buffer scratch;
 };
 
-/* The column of a name (a string slice), made where there is none. -E2BIG, -ENOMEM. */
-static int find_column(struct columns *columns, struct json_slice name, struct column **ret_column)
+static int look_up_column(struct columns *columns, struct json_slice name, struct column **ret_column)
 {
     uint64_t digest[2];
     struct buffer *decoded = &columns->scratch;
@@ -52,11 +55,34 @@ static int find_column(struct columns *columns, struct json_slice name, struct c
     if (columns->count == TELEMETRY_CSV_COLUMNS_MAX)
         return -E2BIG;
     struct column *column = &columns->columns[columns->count];
-    *column = (struct column){.at = columns->names.len, .len = decoded->len};
+    *column = (struct column){.at = columns->names.len, .len = decoded->len, .name = name};
     buffer_append(&columns->names, text, decoded->len);
     columns->slots[slot] = (uint16_t)++columns->count;
     *ret_column = column;
     return columns->names.failed ? -ENOMEM : 0;
+}
+
+/* The column of a name (a string slice), made where there is none. -E2BIG, -ENOMEM. */
+static int find_column(struct columns *columns, struct json_slice name, struct column **ret_column)
+{
+    if (columns->expected < columns->count) {
+        struct column *column = &columns->columns[columns->expected];
+        if (column->name.len == name.len && memcmp(column->name.text, name.text, name.len) == 0) {
+            columns->expected++;
+            *ret_column = column;
+            return 0;
+        }
+    }
+    int r = look_up_column(columns, name, ret_column);
+    if (r == 0)
+        columns->expected = (unsigned)(*ret_column - columns->columns) + 1;
+    return r;
+}
+
+static void set_value(struct columns *columns, struct column *column, struct json_slice value)
+{
+    column->value = value;
+    column->row = columns->row;
 }
 
 /* Puts the values of one reading's data into their columns. */
@@ -65,17 +91,18 @@ static int take_data(struct columns *columns, struct json_slice data)
     struct column *column;
     int r = 0;
 
+    columns->expected = 0;
     if (json_kind(data) != JSON_OBJECT) {
         r = find_column(columns, json_root("\"data\"", 6), &column);
         if (r == 0)
-            column->value = data;
+            set_value(columns, column, data);
         return r;
     }
     struct json_iter it = json_iter(data);
     while (r == 0 && json_next(&it)) {
         r = find_column(columns, it.name, &column);
         if (r == 0)
-            column->value = it.value;
+            set_value(columns, column, it.value);
     }
     return r;
 }
@@ -152,22 +179,36 @@ static void append_head(const struct columns *columns, struct buffer *out)
     buffer_append_text(out, "\r\n");
 }
 
+/* What a reading lacks costs next to nothing: thousands of rows may each lack a thousand fields. */
+static void append_cells(struct columns *columns, struct buffer *out)
+{
+    char commas[TELEMETRY_CSV_COLUMNS_MAX];
+    size_t pending = 0;
+
+    memset(commas, ',', columns->count);
+    for (unsigned i = 0; i < columns->count; i++) {
+        pending++;
+        if (columns->columns[i].row != columns->row)
+            continue;
+        buffer_append(out, commas, pending);
+        pending = 0;
+        append_value(columns, out, columns->columns[i].value);
+    }
+    buffer_append(out, commas, pending);
+}
+
 static int append_row(struct columns *columns, struct buffer *out, struct json_slice reading)
 {
     char time[TIME_RFC3339_SIZE];
     int64_t timestamp = 0;
 
-    for (unsigned i = 0; i < columns->count; i++)
-        columns->columns[i].value = (struct json_slice){NULL, 0};
+    columns->row++;
     int r = take_data(columns, json_member(reading, "data"));
     if (r != 0)
         return r;
     json_int64(json_member(reading, "timestamp"), &timestamp);
     buffer_append(out, time, time_format_rfc3339(timestamp, time));
-    for (unsigned i = 0; i < columns->count; i++) {
-        buffer_append_char(out, ',');
-        append_value(columns, out, columns->columns[i].value);
-    }
+    append_cells(columns, out);
     buffer_append_text(out, "\r\n");
     return columns->scratch.failed ? -ENOMEM : 0;
 }

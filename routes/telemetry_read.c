@@ -217,7 +217,7 @@ static void answer_page(struct request *request, struct telemetry_page *page, do
         answer_rows(request, page, link.len > 0);
     if (link.len > 0)
         buffer_printf(&header, "<%s>; rel=\"next\"", link.data);
-    if (header.len > 0 && buffer_terminate(&header) != NULL)
+    if (header.len > 0 && request->status < 400 && buffer_terminate(&header) != NULL)
         respond_header(request, "Link", header.data);
     telemetry_charge_header(request, request_charge);
     buffer_free(&link);
