@@ -23,8 +23,9 @@ static const struct {
 struct cosmos_account {
     struct cosmos_account_settings settings;
     bool allow_http;
-    char *container_path, *container_link, *docs_path;
+    char *container_path, *container_link, *docs_path, *ranges_path;
     struct flight_table *flights;
+    struct cosmos_feed *feed;
 
     atomic_uint generation;     /* of view; raised under the lock whenever view changes */
     _Atomic int64_t last_stamp; /* microseconds */
@@ -72,7 +73,9 @@ int cosmos_account_new(const struct cosmos_options *options, struct flight_table
     account->container_path = join_path(options->database, options->container, true, "/", "");
     account->container_link = join_path(options->database, options->container, false, "", "");
     account->docs_path = join_path(options->database, options->container, true, "/", "/docs");
-    if (account->container_path == NULL || account->container_link == NULL || account->docs_path == NULL) {
+    account->ranges_path = join_path(options->database, options->container, true, "/", "/pkranges");
+    if (account->container_path == NULL || account->container_link == NULL || account->docs_path == NULL ||
+        account->ranges_path == NULL || cosmos_feed_new(options->feed_interval_ms, &account->feed) != 0) {
         cosmos_account_free(account);
         return -ENOMEM;
     }
@@ -97,6 +100,8 @@ void cosmos_account_free(struct cosmos_account *account)
     free(account->container_path);
     free(account->container_link);
     free(account->docs_path);
+    free(account->ranges_path);
+    cosmos_feed_free(account->feed);
     uv_mutex_destroy(&account->lock);
     OPENSSL_cleanse(&account->settings, sizeof account->settings);
     free(account);
@@ -109,7 +114,9 @@ struct cosmos_names cosmos_account_names(const struct cosmos_account *account)
         .container_path = account->container_path,
         .container_link = account->container_link,
         .docs_path = account->docs_path,
+        .ranges_path = account->ranges_path,
         .flights = account->flights,
+        .feed = account->feed,
     };
 }
 

@@ -7,6 +7,7 @@
  *   cosmos_shared: reads of the account document and of the container's definition, one for all who wait
  *   cosmos_op: what all requests have in common, from their first wait to their callback
  *   cosmos_read, cosmos_latest, cosmos_write: the requests; cosmos_store: the table of them, and check
+ *   cosmos_feed.h: the container's change feed, and what follows it
  */
 #ifndef TELEMETRYD_COSMOS_INTERNAL_H
 #define TELEMETRYD_COSMOS_INTERNAL_H
@@ -14,6 +15,8 @@
 #include "cosmos.h"
 #include "cosmos_sign.h"
 #include "retry.h"
+
+struct cosmos_feed;
 
 #define COSMOS_URL_SIZE         512
 #define COSMOS_REGIONS_MAX      16
@@ -57,8 +60,10 @@ struct cosmos_names {
     const struct cosmos_account_settings *settings;
     const char *container_path; /* "/dbs/<db>/colls/<c>", names percent-encoded */
     const char *docs_path;      /* the same with "/docs" */
+    const char *ranges_path;    /* the same with "/pkranges" */
     const char *container_link; /* for signatures: "dbs/<db>/colls/<c>", names raw */
     struct flight_table *flights;
+    struct cosmos_feed *feed;
 };
 struct cosmos_names cosmos_account_names(const struct cosmos_account *account);
 
@@ -126,6 +131,8 @@ void cosmos_timer_stop(struct cosmos_timer *timer); /* accepts NULL */
 
 /* One shared read that was started on this worker and is under way. */
 struct cosmos_shared_read;
+struct cosmos_feed_read;
+struct cosmos_node;
 
 struct cosmos_store {
     struct telemetry_store base;
@@ -138,7 +145,9 @@ struct cosmos_store {
     struct cosmos_authorizer authorizer;
     struct cosmos_view view;
     struct cosmos_shared_read *account_read, *container_read;
-    uint64_t refresh_looked_ms; /* when the account document's age was last looked at */
+    struct cosmos_feed_read *feed_reads; /* pages of the change feed that were asked for here */
+    struct cosmos_node *node;            /* this worker's share in the change feed */
+    uint64_t refresh_looked_ms;          /* when the account document's age was last looked at */
 };
 
 /* Joins the shared read of the account document or of the container's definition. Its answer is UPSTREAM_OK
@@ -217,6 +226,12 @@ struct cosmos_call {
 int cosmos_call_start(struct cosmos_call *call, struct cosmos_store *store,
                       const struct cosmos_request *request, cosmos_call_cb *done, void *ctx);
 void cosmos_call_cancel(struct cosmos_call *call); /* also where nothing is under way */
+
+/* --- the change feed (cosmos_feed.c; the rest of it is in cosmos_feed.h) ------------------------- */
+
+/* interval_ms 0: the default. 0 or negative. */
+int cosmos_feed_new(unsigned interval_ms, struct cosmos_feed **ret_feed);
+void cosmos_feed_free(struct cosmos_feed *feed); /* no store is left; accepts NULL */
 
 /* --- the common life of a store's requests (cosmos_op.c) --------------------------------------- */
 

@@ -1,4 +1,4 @@
-#include "cosmos_internal.h"
+#include "cosmos_feed.h"
 
 #include <stdlib.h>
 
@@ -63,6 +63,8 @@ static void store_free(struct telemetry_store *base)
 
     if (store == NULL)
         return;
+    cosmos_node_free(store->node);
+    cosmos_feed_joins_end(store);
     cosmos_shared_reads_end(store);
     cosmos_signer_free(store->authorizer.signer);
     free(store);
@@ -73,6 +75,7 @@ static const struct telemetry_store_ops ops = {
     .read_range = cosmos_read_range,
     .latest = cosmos_latest,
     .write = cosmos_write,
+    .follow = cosmos_follow,
     .check = check,
     .free = store_free,
 };
@@ -93,6 +96,11 @@ struct telemetry_store *cosmos_store_new(struct cosmos_account *account, struct 
     store->metrics = metrics;
     if (cosmos_authorizer_init(&store->authorizer, store->names.settings, azure) != 0) {
         free(store);
+        return NULL;
+    }
+    store->node = cosmos_node_new(store, store->names.feed);
+    if (store->node == NULL) {
+        store_free(&store->base);
         return NULL;
     }
     return &store->base;

@@ -1,4 +1,4 @@
-#include "cosmos_internal.h"
+#include "cosmos_feed.h"
 
 #include "clock.h"
 #include "json.h"
@@ -232,6 +232,7 @@ static void on_written(void *ctx, struct cosmos_answer *answer)
         cosmos_op_end(&write->op, UPSTREAM_UNAVAILABLE);
         return;
     }
+    cosmos_feed_written(write->op.store, write->device_id);
     write->stored = write->batch_end;
     if (write->stored < write->count) {
         write_next(write);

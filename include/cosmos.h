@@ -26,6 +26,7 @@ struct cosmos_options {
     struct cosmos_account_settings account; /* without a key: Entra tokens authorize the requests */
     const char *database;                   /* raw names */
     const char *container;
+    unsigned feed_interval_ms; /* between two polls of the change feed while somebody follows; 0: 1 s */
     bool allow_http; /* regions advertised with http:// on other hosts than loopback are taken only then */
 };
 

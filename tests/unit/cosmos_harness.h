@@ -57,6 +57,9 @@ struct fake {
     unsigned port;
     struct script scripts[RESOURCES];
     char *asked[REQUESTS_MAX]; /* the first requests for docs: header block and body */
+    /* Where it is set, it may answer a request itself: true, and then *step is what is sent. */
+    bool (*serve)(void *ctx, const char *request, struct step *step);
+    void *serve_ctx;
     struct connection *connections;
 };
 
@@ -118,6 +121,14 @@ static void close_connection(struct connection *connection)
 static void serve(struct connection *connection, const char *request)
 {
     struct fake *fake = connection->fake;
+    struct step own = {0};
+    if (fake->serve != NULL && fake->serve(fake->serve_ctx, request, &own)) {
+        if (own.how == RESET)
+            close_connection(connection);
+        else if (own.how == ANSWER)
+            send_step(connection, &own);
+        return;
+    }
     enum resource resource = strncmp(request, "GET / ", 6) == 0                  ? ACCOUNT
                              : strncmp(request, "GET /dbs/db/colls/c ", 20) == 0 ? CONTAINER
                                                                                  : DOCS;
@@ -227,8 +238,11 @@ static void turn_check(uv_check_t *check)
 static void harness_start(struct harness *h)
 {
     struct http_client_options http = {.max_in_flight = 16, .max_waiting = 16};
-    struct cosmos_options options = {
-        .account.key = "secret", .account.key_len = 6, .database = "db", .container = "c"};
+    struct cosmos_options options = {.account.key = "secret",
+                                     .account.key_len = 6,
+                                     .database = "db",
+                                     .container = "c",
+                                     .feed_interval_ms = 20};
 
     memset(h, 0, sizeof *h);
     assert_int_equal(uv_loop_init(&h->loop), 0);
