@@ -5,6 +5,7 @@
 import { createHash, createHmac, randomBytes, randomUUID, timingSafeEqual } from 'node:crypto';
 import http from 'node:http';
 import https from 'node:https';
+import { ChangeFeed } from './cosmos_feed.mjs';
 import { FaultScript, answerWithFault, sendAnswer, wire } from './faults.mjs';
 import { QueryError, parseQuery } from './sql.mjs';
 
@@ -58,6 +59,8 @@ export class FakeCosmos {
     checkSignatures = true;
     /** The directory (entra.mjs) whose tokens may pass in place of a signature; undefined: only a signature does. */
     entra = undefined;
+    /** The container's ranges and their change feed (cosmos_feed.mjs). */
+    feed = new ChangeFeed();
 
     #servers = [];
     #partitions = new Map();
@@ -178,7 +181,7 @@ export class FakeCosmos {
     put(deviceId, { id = randomUUID(), data, rawData, ts = Math.floor(Date.now() / 1000), ...more } = {}) {
         const item = { id, deviceId, partitionKey: deviceId, ...(data === undefined && rawData === undefined ? {} :
             { data: data ?? JSON.parse(rawData) }), ...more };
-        return this.#store(deviceId, item, ts, rawData).item;
+        return this.#store(deviceId, item, ts, { rawData }).item;
     }
 
     /** The items of a device as they lie there, in the order of their creation. */
@@ -186,7 +189,7 @@ export class FakeCosmos {
         return [...(this.#partitions.get(deviceId)?.values() ?? [])].sort((a, b) => a.sequence - b.sequence).map((e) => e.item);
     }
 
-    #store(partition, item, ts, rawData) {
+    #store(partition, item, ts, { rawData, transaction } = {}) {
         if (!this.#partitions.has(partition))
             this.#partitions.set(partition, new Map());
         const items = this.#partitions.get(partition);
@@ -199,18 +202,17 @@ export class FakeCosmos {
         };
         const entry = { item: stored, sequence, rawData };
         items.set(item.id, entry);
+        this.feed.append(partition, entry, transaction);
         return { ...entry, created: before === undefined };
     }
 
     #live(partition) {
-        const now = Math.floor(Date.now() / 1000);
-        const entries = [...(this.#partitions.get(partition)?.values() ?? [])];
-        if (this.definition.defaultTtl === undefined)
-            return entries;
-        return entries.filter(({ item }) => {
-            const ttl = item.ttl ?? this.definition.defaultTtl;
-            return ttl === -1 || item._ts + ttl > now;
-        });
+        return [...(this.#partitions.get(partition)?.values() ?? [])].filter((entry) => this.#lives(entry));
+    }
+
+    #lives({ item }) {
+        const ttl = item.ttl ?? this.definition.defaultTtl;
+        return this.definition.defaultTtl === undefined || ttl === -1 || item._ts + ttl > Math.floor(Date.now() / 1000);
     }
 
     // --- requests
@@ -347,9 +349,8 @@ export class FakeCosmos {
         case 'account': return this.#json(200, this.account);
         case 'database': return this.#json(200, { id: database, _rid: 'gAACAA==', _self: 'dbs/gAACAA==/' });
         case 'container': return this.#json(200, this.definition, { 'x-ms-request-charge': '1' });
-        case 'pkranges': return this.#json(200, {
-            _rid: 'gAACAIAAAAA=', PartitionKeyRanges: [{ id: '0', minInclusive: '', maxExclusive: 'FF', _rid: 'gAACAIAAAAACAAAAAAAAUA==' }], _count: 1,
-        });
+        case 'pkranges': return this.#json(200, this.feed.list(), { 'x-ms-request-charge': '1' });
+        case 'feed': return this.#changes(request);
         case 'plan': return this.#plan(request);
         case 'query': return this.#query(request);
         case 'upsert': case 'create': return this.#write(request);
@@ -485,6 +486,23 @@ export class FakeCosmos {
         return known;
     }
 
+    /** One page of a range's change feed. */
+    #changes(request) {
+        const { error, gone, status, etag, entries } = this.feed.read(request.headers, (entry) => this.#lives(entry));
+        if (error !== undefined)
+            throw new CosmosError(400, 'BadRequest', error);
+        if (gone)
+            throw new CosmosError(410, 'Gone', 'The partition key range was split', 1002);
+        const headers = {
+            etag, 'x-ms-request-charge': (1 + entries.length * 0.05).toFixed(2), 'x-ms-item-count': String(entries.length),
+            'x-ms-session-token': '0:-1#45',
+        };
+        if (status === 304)
+            return { status, headers, body: '' };
+        const documents = entries.map(({ lsn, entry: { item, rawData } }) => stringify({ ...item, _lsn: lsn }, item.data, rawData));
+        return this.#json(200, `{"_rid":"gAACAIAAAAA=","Documents":[${documents.join(',')}],"_count":${entries.length}}`, headers);
+    }
+
     // --- writes
 
     #checkItem(item, partition) {
@@ -548,8 +566,9 @@ export class FakeCosmos {
             return this.#json(207, results, { 'x-ms-request-charge': '1.5' });
         }
         const ts = Math.floor(Date.now() / 1000);
+        const transaction = Symbol('transaction');
         const results = operations.map((operation) => {
-            const { item, created } = this.#store(partition, operation.resourceBody, ts);
+            const { item, created } = this.#store(partition, operation.resourceBody, ts, { transaction });
             return { statusCode: created ? 201 : 200, requestCharge: 6.29, eTag: item._etag, resourceBody: item };
         });
         return this.#json(200, results, { 'x-ms-request-charge': (6.29 * results.length).toFixed(2), 'x-ms-session-token': '0:-1#44' });
@@ -566,6 +585,7 @@ export class FakeCosmos {
             return this.#json(200, entry.item, { etag: entry.item._etag, 'x-ms-request-charge': '1' });
         if (request.op === 'delete') {
             items.delete(id);
+            this.feed.remove(entry);
             return { status: 204, headers: { 'x-ms-request-charge': '6.29' }, body: '' };
         }
         const item = parseBody(request.bodyText);
