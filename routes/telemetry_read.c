@@ -273,14 +273,14 @@ void telemetry_read(struct request *request)
         .limit = p[TELEMETRY_LIMIT].given ? (unsigned)p[TELEMETRY_LIMIT].integer : DEFAULT_LIMIT,
         .deadline_ms = request->deadline_ms,
     };
-    int format = entity_choose_type(request, telemetry_formats);
-    if (format < 0)
-        return;
-    state->format = (enum telemetry_format)format;
     if (!window_from_params(request, &state->range))
         return;
     if (p[TELEMETRY_CURSOR].given && !window_from_cursor(request, state))
         return;
+    int format = entity_choose_type(request, telemetry_formats);
+    if (format < 0)
+        return;
+    state->format = (enum telemetry_format)format;
     request_await(request, store->ops->read_range(store, &state->range, on_page, request));
 }
 

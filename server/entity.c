@@ -12,7 +12,6 @@
 #include <xxhash.h>
 
 #define TAG_SIZE 48
-#define VARY     "Accept, Accept-Encoding"
 
 const char *const entity_json_only[] = {"application/json", NULL};
 
@@ -45,6 +44,13 @@ char *entity_request_field(const struct request *request, const char *name)
     return buffer_take(&found.lines, NULL);
 }
 
+/* A window may be kept for a minute, but not for who signs in next. */
+static const char *vary(const struct request *request)
+{
+    return request->worker->server->key_source != NULL ? "Accept, Accept-Encoding, Authorization"
+                                                       : "Accept, Accept-Encoding";
+}
+
 int entity_choose_type(struct request *request, const char *const *offered)
 {
     char *accept = entity_request_field(request, "Accept");
@@ -59,7 +65,7 @@ void entity_not_acceptable(struct request *request, const char *detail)
 {
     respond_problem(request,
                     &(struct problem){.code = PROBLEM_NOT_ACCEPTABLE, .target = "Accept", .detail = detail});
-    respond_header(request, "Vary", VARY);
+    respond_header(request, "Vary", vary(request));
 }
 
 static bool wants_gzip(const struct request *request, size_t len)
@@ -122,7 +128,7 @@ void entity_respond(struct request *request, const struct entity *entity)
         respond_slice(request, status, entity->content_type, entity->text, entity->start, entity->len);
     }
     respond_header(request, "ETag", tag);
-    respond_header(request, "Vary", VARY);
+    respond_header(request, "Vary", vary(request));
     respond_header(request, "Cache-Control",
                    entity->cache_control != NULL ? entity->cache_control : "private, no-cache");
 }
