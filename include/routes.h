@@ -17,12 +17,13 @@ struct request;
 enum {
     ROUTE_PROBE = 1,         /* answered while everything else is refused: overload, drain */
     ROUTE_EMBEDDED_ONLY = 2, /* only where the registry can patch: elsewhere 405 */
+    ROUTE_PAGE = 8,          /* for people, not for programs: not in the API's contract */
     ROUTE_METRICS = 4,       /* what the metrics address serves, and the main one then does not */
 };
 
 struct route {
     const char *method;   /* "GET" also answers HEAD */
-    const char *template; /* "/devices/{deviceId}/telemetry"; {deviceId} is the one placeholder there is */
+    const char *template; /* "/devices/{deviceId}/telemetry"; {deviceId} is checked and kept, {file} is any segment */
     const struct param *params;     /* ends with a row without a name; NULL: none */
     const char *const *media_types; /* what a body may be; NULL: the route takes no body */
     const char *operation_id;       /* in openapi.yaml */
@@ -45,6 +46,7 @@ enum route_match_kind { ROUTE_NO_MATCH, ROUTE_MATCH, ROUTE_BAD_DEVICE_ID, ROUTE_
 struct route_match {
     enum route_match_kind kind;
     size_t first;      /* the first row of the template, with ROUTE_MATCH and ROUTE_BAD_DEVICE_ID */
+    const char *path;  /* within the target; NULL with ROUTE_BAD_TARGET */
     const char *query; /* behind the '?', or NULL */
     char device_id[DEVICE_ID_MAX + 1];
 };

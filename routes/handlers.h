@@ -56,6 +56,7 @@ void health_ready_release(struct request *request);
 void health_metrics(struct request *request);
 void docs_openapi_json(struct request *request);
 void docs_openapi_yaml(struct request *request);
+void page_serve(struct request *request);
 
 /* A header of a telemetry answer: the request units it cost, where the store has such. */
 void telemetry_charge_header(struct request *request, double request_charge);

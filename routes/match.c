@@ -3,7 +3,8 @@
 #include <string.h>
 #include <strings.h>
 
-#define PLACEHOLDER "{deviceId}"
+#define DEVICE_ID "{deviceId}"
+#define ANY       "{file}"
 
 /* The path of an absolute-form target (RFC 9112, 3.2.2); NULL for what is neither form. */
 static const char *path_of(const char *target)
@@ -41,6 +42,11 @@ static bool same_segment(const char *segment, size_t len, const char *literal, s
     return n == (long)literal_len && memcmp(decoded, literal, literal_len) == 0;
 }
 
+static bool is(const char *segment, size_t len, const char *placeholder)
+{
+    return len == strlen(placeholder) && memcmp(segment, placeholder, len) == 0;
+}
+
 /* Compares segment by segment; *ret_device is the raw segment of the placeholder, or untouched. */
 static bool matches(const char *template, const char *path, const char **ret_device, size_t *ret_device_len)
 {
@@ -48,11 +54,12 @@ static bool matches(const char *template, const char *path, const char **ret_dev
         template ++; /* both stand on a slash */
         path++;
         size_t want = segment_length(template), have = segment_length(path);
-        if (want == sizeof PLACEHOLDER - 1 && memcmp(template, PLACEHOLDER, want) == 0) {
+        if (is(template, want, DEVICE_ID)) {
             *ret_device = path;
             *ret_device_len = have;
-        } else if (!same_segment(path, have, template, want))
+        } else if (!is(template, want, ANY) && !same_segment(path, have, template, want)) {
             return false;
+        }
         template += want;
         path += have;
         if (*template != '/' || *path != '/')
@@ -67,6 +74,7 @@ void route_match(const char *target, struct route_match *ret)
     if (path == NULL)
         return;
     ret->kind = ROUTE_NO_MATCH;
+    ret->path = path;
     const char *query = strchr(target, '?');
     ret->query = query != NULL ? query + 1 : NULL;
     for (size_t i = 0; i < routes_count; i++) {
@@ -128,7 +136,7 @@ void routes_print(struct buffer *out)
                       permission_name(routes[i].permission));
         for (const struct param *p = routes[i].params; p != NULL && p->name != NULL; p++)
             buffer_printf(out, "%s\"%s\"", p > routes[i].params ? "," : "", p->name);
-        buffer_append_text(out, "]}");
+        buffer_printf(out, "],\"page\":%s}", (routes[i].flags & ROUTE_PAGE) != 0 ? "true" : "false");
     }
     buffer_append_text(out, "]\n");
 }

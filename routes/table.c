@@ -55,6 +55,9 @@ const struct route routes[] = {
      0},
     {"GET", "/openapi.yaml", NULL, NULL, "readContractAsYaml", PERMISSION_NONE, 0, docs_openapi_yaml, NULL,
      0},
+    {"GET", "/", NULL, NULL, "showDashboard", PERMISSION_NONE, 0, page_serve, NULL, ROUTE_PAGE},
+    {"GET", "/docs", NULL, NULL, "showExplorer", PERMISSION_NONE, 0, page_serve, NULL, ROUTE_PAGE},
+    {"GET", "/assets/{file}", NULL, NULL, "readAsset", PERMISSION_NONE, 0, page_serve, NULL, ROUTE_PAGE},
 };
 
 const size_t routes_count = sizeof routes / sizeof *routes;

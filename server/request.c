@@ -347,6 +347,8 @@ void *request_on_uri(void *cls, const char *target, struct MHD_Connection *mhd)
     request->match = match;
     if (match.query != NULL)
         request->match.query = request->target + (match.query - target);
+    if (match.path != NULL && match.path >= target && match.path <= target + target_size)
+        request->match.path = request->target + (match.path - target);
     memcpy(request->device_id, match.device_id, sizeof match.device_id);
     const union MHD_ConnectionInfo *info = MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
     request->connection = info != NULL ? info->socket_context : NULL;

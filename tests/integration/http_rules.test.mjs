@@ -18,7 +18,7 @@ describe('every route', () => {
     });
     after(() => server?.stop());
 
-    const unknown = ['/', '/nope', '/devices/', '/devices/d1', '/devices/d1/', '/devices/d1/nope', '/devices/d1/telemetry/', '/devices/d1/telemetry/first',
+    const unknown = ['/nope', '/devices/', '/devices/d1', '/devices/d1/', '/devices/d1/nope', '/devices/d1/telemetry/', '/devices/d1/telemetry/first',
         '/devices/d1/telemetry/latest/', '/Devices', '/DEVICES', '/devicesx', '/livez/', '/livezz', '//livez', '/readyz/x', '/metrics/', '/openapi', '/openapi.json/',
         '/devices/d1/status/x', '/a/b/c/d/e/f/g', '/devices//', '/favicon.ico', '/%6Civez%2f', '/devices/a%2Fb/nope'];
     for (const path of unknown) {
