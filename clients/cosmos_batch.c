@@ -40,6 +40,14 @@ static struct members members_of(struct json_slice document, const char *partiti
     return m;
 }
 
+/* The etag is one of this version; where there is none, the second must do. */
+static uint32_t version_hash(const struct members *m)
+{
+    struct json_slice version = m->etag.text != NULL ? m->etag : m->ts;
+
+    return cosmos_hash(cosmos_hash(COSMOS_HASH_SEED, m->id.text, m->id.len), version.text, version.len);
+}
+
 /* Adds a document if it is a reading. Its device's name goes to the ids, where its offset is kept for now. */
 static int add_document(struct cosmos_batch *batch, const struct members *m, int64_t lsn)
 {
@@ -57,10 +65,7 @@ static int add_document(struct cosmos_batch *batch, const struct members *m, int
     change->data = m->data.text;
     change->data_len = m->data.len;
     change->lsn = lsn;
-    /* The etag is one of this version; where there is none, the second must do. */
-    struct json_slice version = m->etag.text != NULL ? m->etag : m->ts;
-    change->hash = cosmos_hash(COSMOS_HASH_SEED, m->id.text, m->id.len);
-    change->hash = cosmos_hash(change->hash, version.text, version.len);
+    change->hash = version_hash(m);
     buffer_append(&batch->ids, id, (size_t)id_len + 1);
     if (batch->ids.failed)
         return -ENOMEM;
@@ -186,6 +191,70 @@ void cosmos_batch_unref(struct cosmos_batch *batch)
     buffer_free(&batch->text);
     buffer_free(&batch->ids);
     free(batch);
+}
+
+struct cosmos_batch *cosmos_batch_of_writes(const char *device_id, const struct reading *const *readings,
+                                            const struct json_slice *items, size_t count)
+{
+    struct cosmos_batch *batch = calloc(1, sizeof *batch);
+
+    if (batch == NULL)
+        return NULL;
+    atomic_init(&batch->references, 1);
+    batch->kind = COSMOS_BATCH_EARLY;
+    batch->changes = calloc(count, sizeof *batch->changes);
+    buffer_append(&batch->ids, device_id, strlen(device_id) + 1);
+    for (size_t i = 0; i < count; i++)
+        buffer_append(&batch->text, readings[i]->data, readings[i]->data_len);
+    if (batch->changes == NULL || batch->ids.failed || batch->text.failed) {
+        cosmos_batch_unref(batch);
+        return NULL;
+    }
+    const char *data = batch->text.data;
+    for (size_t i = 0; i < count; data += readings[i++]->data_len) {
+        struct members m = members_of(items[i], "deviceId");
+        struct cosmos_change *change = &batch->changes[i];
+        *change = (struct cosmos_change){
+            .device_id = batch->ids.data, .data = data, .data_len = readings[i]->data_len};
+        if (m.etag.text == NULL || !json_int64(m.ts, &change->timestamp))
+            change->device_id = NULL; /* it could not be told from the feed's copy */
+        change->hash = version_hash(&m);
+    }
+    batch->count = count;
+    batch->bytes = sizeof *batch + batch->text.cap + count * sizeof *batch->changes;
+    return batch;
+}
+
+/* --- the last few ------------------------------------------------------------------------------ */
+
+void cosmos_hashes_add(struct cosmos_hashes *hashes, uint32_t hash)
+{
+    if (hashes->count < COSMOS_HASHES_MAX) {
+        hashes->at[hashes->count++] = hash;
+        return;
+    }
+    hashes->at[hashes->oldest] = hash;
+    hashes->oldest = (hashes->oldest + 1) % COSMOS_HASHES_MAX;
+}
+
+bool cosmos_hashes_has(const struct cosmos_hashes *hashes, uint32_t hash)
+{
+    for (unsigned i = 0; hashes != NULL && i < hashes->count; i++)
+        if (hashes->at[i] == hash)
+            return true;
+    return false;
+}
+
+bool cosmos_hashes_remove(struct cosmos_hashes *hashes, uint32_t hash)
+{
+    for (unsigned i = 0; hashes != NULL && i < hashes->count; i++) {
+        if (hashes->at[i] != hash)
+            continue;
+        hashes->at[i] = hashes->at[--hashes->count];
+        hashes->oldest = 0;
+        return true;
+    }
+    return false;
 }
 
 /* --- places ------------------------------------------------------------------------------------ */

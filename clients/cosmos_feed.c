@@ -12,9 +12,17 @@ enum {
     KEPT_COUNT = 1024,
     KEPT_MS = 30 * 1000,
     DEVICE_SLOTS = 4096,   /* two devices in one slot cost a poll too many now and then */
+    EARLY_US = 300 * 1000, /* how long the feed may take to show what this process stored */
+    PENDING_MAX = 512,     /* writes that are waited for; the feed shows the others, sooner or later */
     LINGER_MS = 60 * 1000, /* the reader goes on for so long after the last follow */
 };
 #define KEPT_BYTES (8 * 1024 * 1024)
+
+struct pending {
+    struct pending *next;
+    struct cosmos_batch *batch;
+    uint64_t due_us;
+};
 
 struct cosmos_feed {
     unsigned interval_ms;
@@ -28,10 +36,13 @@ struct cosmos_feed {
     uint64_t poked_us;
     struct cosmos_batch *kept[KEPT_COUNT]; /* that of seq at seq % KEPT_COUNT */
     uint64_t oldest;                       /* seq of the oldest kept; newest + 1 where none is */
+    uint64_t dropped_ms;                   /* from when the last one is that is no longer kept */
     size_t bytes;
     uint64_t version; /* of ranges */
     struct cosmos_ranges *ranges;
     struct cosmos_feed_news news;
+    struct pending *pending, **pending_end; /* what this process stored and the feed has not shown */
+    unsigned pending_count;
 };
 
 int cosmos_feed_new(unsigned interval_ms, struct cosmos_feed **ret_feed)
@@ -46,6 +57,7 @@ int cosmos_feed_new(unsigned interval_ms, struct cosmos_feed **ret_feed)
     }
     feed->interval_ms = interval_ms > 0 ? interval_ms : INTERVAL_MS;
     feed->oldest = 1;
+    feed->pending_end = &feed->pending;
     *ret_feed = feed;
     return 0;
 }
@@ -57,6 +69,7 @@ static void drop_oldest(struct cosmos_feed *feed)
     struct cosmos_batch **slot = &feed->kept[feed->oldest % KEPT_COUNT];
 
     feed->bytes -= (*slot)->bytes;
+    feed->dropped_ms = (*slot)->at_ms;
     cosmos_batch_unref(*slot);
     *slot = NULL;
     feed->oldest++;
@@ -89,11 +102,68 @@ static void keep(struct cosmos_feed *feed, struct cosmos_batch *batch)
     trim(feed, batch->at_ms);
 }
 
+/* --- what is stored and not shown; with the lock held ------------------------------------------ */
+
+static void drop_pending(struct cosmos_feed *feed, struct pending **link)
+{
+    struct pending *pending = *link;
+
+    *link = pending->next;
+    if (feed->pending_end == &pending->next)
+        feed->pending_end = link;
+    feed->pending_count--;
+    cosmos_batch_unref(pending->batch);
+    free(pending);
+}
+
+/* Leaves out of `early` what the page shows; true when nothing remains. */
+static bool shown(struct cosmos_batch *early, const struct cosmos_batch *page)
+{
+    bool all = true;
+
+    for (size_t i = 0; i < early->count; i++) {
+        struct cosmos_change *change = &early->changes[i];
+        for (size_t k = 0; k < page->count && change->device_id != NULL; k++)
+            if (page->changes[k].hash == change->hash &&
+                strcmp(page->changes[k].device_id, change->device_id) == 0)
+                change->device_id = NULL;
+        all &= change->device_id == NULL;
+    }
+    return all;
+}
+
+static void page_shows(struct cosmos_feed *feed, const struct cosmos_batch *page)
+{
+    for (struct pending **link = &feed->pending; *link != NULL;) {
+        if (shown((*link)->batch, page))
+            drop_pending(feed, link);
+        else
+            link = &(*link)->next;
+    }
+}
+
+/* The feed may have shown it before the answer to the write was here. True when nothing is left to wait for.
+ */
+static bool shown_already(struct cosmos_feed *feed, struct cosmos_batch *early, uint64_t began_ms)
+{
+    for (uint64_t seq = feed->news.newest; seq >= feed->oldest; seq--) {
+        const struct cosmos_batch *batch = feed->kept[seq % KEPT_COUNT];
+        if (batch->at_ms < began_ms)
+            return false;
+        if (batch->kind == COSMOS_BATCH_PAGE && shown(early, batch))
+            return true;
+    }
+    /* What is no longer kept may have shown it: such a feed is not late. */
+    return feed->oldest > 1 && feed->dropped_ms >= began_ms;
+}
+
 void cosmos_feed_free(struct cosmos_feed *feed)
 {
     if (feed == NULL)
         return;
     drop_all(feed);
+    while (feed->pending != NULL)
+        drop_pending(feed, &feed->pending);
     free(feed->ranges);
     uv_mutex_destroy(&feed->lock);
     free(feed);
@@ -220,10 +290,26 @@ bool cosmos_feed_follows_device(struct cosmos_feed *feed, const char *device_id)
     return atomic_load_explicit(device_slot(feed, device_id), memory_order_relaxed) > 0;
 }
 
-void cosmos_feed_written(struct cosmos_store *store, const char *device_id)
+void cosmos_feed_written(struct cosmos_store *store, struct cosmos_batch *early, uint64_t began_us)
 {
-    if (cosmos_feed_follows_device(store->names.feed, device_id))
-        cosmos_feed_poke(store->names.feed);
+    struct cosmos_feed *feed = store->names.feed;
+    struct pending *pending = early != NULL ? malloc(sizeof *pending) : NULL;
+
+    uv_mutex_lock(&feed->lock);
+    if (pending != NULL && feed->pending_count < PENDING_MAX && feed->follows > 0 &&
+        !shown_already(feed, early, began_us / 1000)) {
+        early->stored_us = clock_monotonic_us();
+        *pending = (struct pending){.batch = early, .due_us = early->stored_us + EARLY_US};
+        *feed->pending_end = pending;
+        feed->pending_end = &pending->next;
+        feed->pending_count++;
+        early = NULL;
+        pending = NULL;
+    }
+    uv_mutex_unlock(&feed->lock);
+    free(pending);
+    cosmos_batch_unref(early);
+    cosmos_feed_poke(feed);
 }
 
 unsigned cosmos_feed_interval_ms(const struct cosmos_feed *feed)
@@ -249,6 +335,8 @@ void cosmos_feed_publish(struct cosmos_feed *feed, struct cosmos_batch *batch,
 {
     uv_mutex_lock(&feed->lock);
     if (batch != NULL) {
+        if (batch->kind == COSMOS_BATCH_PAGE)
+            page_shows(feed, batch);
         if (batch->kind == COSMOS_BATCH_RANGES) {
             struct cosmos_ranges *ranges = cosmos_ranges_copy(batch->ranges);
             free(feed->ranges);
@@ -270,6 +358,27 @@ void cosmos_feed_publish(struct cosmos_feed *feed, struct cosmos_batch *batch,
     uv_mutex_unlock(&feed->lock);
 }
 
+bool cosmos_feed_early(struct cosmos_feed *feed, uint64_t now_us, uint64_t *ret_due_us)
+{
+    bool any = false;
+
+    uv_mutex_lock(&feed->lock);
+    while (feed->pending != NULL && feed->pending->due_us <= now_us) {
+        struct cosmos_batch *batch = cosmos_batch_ref(feed->pending->batch);
+        drop_pending(feed, &feed->pending);
+        keep(feed, batch);
+        feed->version++;
+        any = true;
+    }
+    if (any)
+        wake_all(feed);
+    bool more = feed->pending != NULL;
+    if (more)
+        *ret_due_us = feed->pending->due_us;
+    uv_mutex_unlock(&feed->lock);
+    return more;
+}
+
 void cosmos_feed_failed(struct cosmos_feed *feed, enum upstream_status status, unsigned retry_after_s)
 {
     uv_mutex_lock(&feed->lock);
@@ -284,6 +393,8 @@ void cosmos_feed_stopped(struct cosmos_feed *feed)
 {
     uv_mutex_lock(&feed->lock);
     drop_all(feed);
+    while (feed->pending != NULL)
+        drop_pending(feed, &feed->pending);
     free(feed->ranges);
     feed->ranges = NULL;
     feed->version++;

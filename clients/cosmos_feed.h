@@ -25,6 +25,11 @@
  * until each range says that nothing more is there, then goes through the batches since the join, leaving out
  * what lies at or before its places. Where those batches are no longer kept, it reads on from the feed.
  *
+ * Writes of this process make the reader poll at once. What the feed does not show within 300 ms is handed
+ * out ahead of it (the npm emulator's feed never shows it, azure-protocols 1.11); the feed's own copy is
+ * known by its etag then and left out, and positions name what is still to be left out. Such readings may
+ * come before older ones of other writers.
+ *
  * Threads: struct cosmos_feed is shared (one lock, never held over a callback); all else is a worker's.
  */
 #ifndef TELEMETRYD_COSMOS_FEED_H
@@ -39,6 +44,7 @@
 #define COSMOS_RANGE_ID_SIZE 24
 #define COSMOS_ETAG_SIZE     128
 #define COSMOS_PARENTS_SIZE  96
+#define COSMOS_HASHES_MAX    64
 
 /* --- cosmos_batch.c ---------------------------------------------------------------------------- */
 
@@ -64,7 +70,7 @@ struct cosmos_ranges {
 };
 
 struct cosmos_change {
-    const char *device_id;
+    const char *device_id; /* NULL: to be left out */
     const char *data;
     size_t data_len;
     int64_t timestamp;
@@ -73,8 +79,9 @@ struct cosmos_change {
 };
 
 enum cosmos_batch_kind {
-    COSMOS_BATCH_PAGE,  /* of `range`, between the two etags */
-    COSMOS_BATCH_RANGES /* `ranges` is how the container is divided from now on */
+    COSMOS_BATCH_PAGE,   /* of `range`, between the two etags */
+    COSMOS_BATCH_RANGES, /* `ranges` is how the container is divided from now on */
+    COSMOS_BATCH_EARLY   /* this process stored it, and the feed is late in showing it */
 };
 
 struct cosmos_batch {
@@ -91,6 +98,7 @@ struct cosmos_batch {
     size_t count;
     struct cosmos_change *changes; /* in the order of the log */
     int64_t last_lsn;              /* of the page's last document; 0: unknown */
+    uint64_t stored_us;            /* an early one: when it was */
     struct buffer text, ids;
 };
 
@@ -98,6 +106,10 @@ struct cosmos_batch {
  * -EBADMSG for what cannot be vouched for, or -ENOMEM. */
 int cosmos_batch_parse(struct buffer *text, size_t start, size_t len, const char *partition_key,
                        struct cosmos_batch **ret_batch);
+/* The batch of `count` readings that this process stored; items: what the service made of them, with _etag
+ * and _ts. NULL when out of memory. */
+struct cosmos_batch *cosmos_batch_of_writes(const char *device_id, const struct reading *const *readings,
+                                            const struct json_slice *items, size_t count);
 struct cosmos_batch *cosmos_batch_of_ranges(const struct cosmos_ranges *ranges); /* NULL: out of memory */
 struct cosmos_batch *cosmos_batch_ref(struct cosmos_batch *batch);
 void cosmos_batch_unref(struct cosmos_batch *batch); /* accepts NULL */
@@ -119,6 +131,15 @@ struct cosmos_range *cosmos_ranges_source(struct cosmos_ranges *ranges, const st
  * false where some range has neither; it then keeps its place. */
 bool cosmos_ranges_inherit(struct cosmos_ranges *to, struct cosmos_ranges *from);
 
+/* The last few changes of a kind, by their hashes. */
+struct cosmos_hashes {
+    unsigned count, oldest;
+    uint32_t at[COSMOS_HASHES_MAX];
+};
+void cosmos_hashes_add(struct cosmos_hashes *hashes, uint32_t hash);
+bool cosmos_hashes_has(const struct cosmos_hashes *hashes, uint32_t hash); /* accepts NULL */
+bool cosmos_hashes_remove(struct cosmos_hashes *hashes, uint32_t hash); /* true: it was there; accepts NULL */
+
 uint32_t cosmos_hash(uint32_t seed, const void *bytes, size_t len);
 #define COSMOS_HASH_SEED 2166136261u
 
@@ -138,6 +159,7 @@ struct cosmos_position {
     int64_t t0; /* 0: none */
     bool replaying;
     struct cosmos_replay replay;
+    struct cosmos_hashes early; /* was delivered before the feed showed it */
 };
 
 #define COSMOS_POSITION_AGE_S                                                                                \
@@ -223,6 +245,8 @@ struct cosmos_feed_wish cosmos_feed_wish(struct cosmos_feed *feed);
  * (0: as before). */
 void cosmos_feed_publish(struct cosmos_feed *feed, struct cosmos_batch *batch,
                          const struct cosmos_place *place, uint64_t fresh_us);
+/* Publishes what the feed should have shown by now; when there is more to wait for, says when. */
+bool cosmos_feed_early(struct cosmos_feed *feed, uint64_t now_us, uint64_t *ret_due_us);
 void cosmos_feed_failed(struct cosmos_feed *feed, enum upstream_status status, unsigned retry_after_s);
 void cosmos_feed_stopped(struct cosmos_feed *feed);
 
@@ -329,10 +353,11 @@ struct cosmos_past {
     bool has_page;
     struct cosmos_batch *batch;
     size_t change;
-    unsigned range; /* of the one that is read */
-    uint64_t join;  /* the batches after this one follow on what the feed said */
-    bool begin;     /* the pass over the ranges is to begin */
-    bool joining;   /* every range said that nothing more is there */
+    unsigned range;              /* of the one that is read */
+    uint64_t join;               /* the batches after this one follow on what the feed said */
+    bool begin;                  /* the pass over the ranges is to begin */
+    bool joining;                /* every range said that nothing more is there */
+    struct cosmos_hashes recent; /* delivered by the feed, before the reader may have seen it */
 };
 
 struct cosmos_follow {
@@ -349,16 +374,20 @@ struct cosmos_follow {
     bool slow;    /* live ones: so readings were dropped */
     bool expired; /* to be said */
     bool closed;
-    bool counted;         /* with the node and the feed */
-    unsigned calling;     /* callbacks that we are inside of */
-    int64_t not_before;   /* readings with a smaller timestamp are not wanted */
-    struct buffer frozen; /* the position of a slow one */
+    bool counted;                /* with the node and the feed */
+    unsigned calling;            /* callbacks that we are inside of */
+    uint64_t since_us;           /* what this process stored earlier is no news; 0: it may be */
+    struct cosmos_hashes *early; /* what was delivered before the feed showed it; NULL: nothing */
+    int64_t not_before;          /* readings with a smaller timestamp are not wanted */
+    struct buffer frozen;        /* the position of a slow one */
     size_t count;
     struct cosmos_link links[];
 };
 
-/* This process has stored readings of the device: whoever follows it is to have them at once. */
-void cosmos_feed_written(struct cosmos_store *store, const char *device_id);
+/* This process has stored readings, in a write that began at began_us: whoever follows the device is to have
+ * them at once. early: they themselves (taken over), in case the feed does not show them soon; may be NULL.
+ */
+void cosmos_feed_written(struct cosmos_store *store, struct cosmos_batch *early, uint64_t began_us);
 
 struct operation *cosmos_follow(struct telemetry_store *store, const struct telemetry_follow_request *request,
                                 telemetry_followed_cb *done, void *ctx);
@@ -372,6 +401,10 @@ void cosmos_follow_step(struct cosmos_follow *follow);
 /* The node has lost batches: what was live reads the feed itself. */
 void cosmos_follow_fell_behind(struct cosmos_follow *follow);
 
+/* Whether a change of the feed was delivered early. */
+bool cosmos_follow_had(struct cosmos_follow *follow, const struct cosmos_change *change);
+/* Delivers an early change; false when it was not taken, or the follow is closed. */
+bool cosmos_follow_deliver_early(struct cosmos_follow *follow, const struct cosmos_batch *batch, size_t i);
 /* Calls reading(); false when it was not taken, or the follow is closed. */
 bool cosmos_follow_deliver(struct cosmos_follow *follow, const struct cosmos_change *change);
 

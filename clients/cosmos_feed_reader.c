@@ -36,6 +36,7 @@ struct cosmos_reader {
     struct cosmos_ranges *ranges; /* as they were last listed, with the parents */
     struct cosmos_call call;      /* of the list of ranges */
     struct cosmos_timer *timer;   /* before it is asked for again */
+    struct cosmos_timer *early;   /* until the feed should have shown what this process stored */
     bool running, listing;
     unsigned failures;
     uint64_t poked_us; /* the last poke that was heeded */
@@ -77,11 +78,12 @@ static void stop(struct cosmos_reader *reader)
 {
     free_polled(reader);
     cosmos_timer_stop(reader->timer);
+    cosmos_timer_stop(reader->early);
     if (reader->listing)
         cosmos_call_cancel(&reader->call);
     free(reader->ranges);
     reader->ranges = NULL;
-    reader->timer = NULL;
+    reader->timer = reader->early = NULL;
     reader->listing = reader->running = false;
     reader->failures = 0;
 }
@@ -385,6 +387,25 @@ static void start(struct cosmos_reader *reader)
     list_ranges(reader);
 }
 
+static void look_for_early(struct cosmos_reader *reader);
+
+static void on_early_due(void *ctx)
+{
+    struct cosmos_reader *reader = ctx;
+
+    reader->early = NULL;
+    look_for_early(reader);
+}
+
+static void look_for_early(struct cosmos_reader *reader)
+{
+    uint64_t now_us = clock_monotonic_us(), due_us;
+
+    if (reader->early == NULL && cosmos_feed_early(reader->feed, now_us, &due_us))
+        reader->early =
+            cosmos_timer_start(reader->store->loop, (due_us - now_us) / 1000 + 1, on_early_due, reader);
+}
+
 void cosmos_reader_look(struct cosmos_reader *reader)
 {
     struct cosmos_feed_wish wish = cosmos_feed_wish(reader->feed);
@@ -392,6 +413,7 @@ void cosmos_reader_look(struct cosmos_reader *reader)
     if (!wish.wanted || wish.poked_us == reader->poked_us)
         return;
     reader->poked_us = wish.poked_us;
+    look_for_early(reader);
     if (!reader->running) {
         start(reader);
         return;

@@ -20,6 +20,7 @@ static void release(struct cosmos_follow *follow)
 {
     cosmos_past_free(follow->past);
     buffer_free(&follow->frozen);
+    free(follow->early);
     free(follow);
 }
 
@@ -45,6 +46,40 @@ bool cosmos_follow_deliver(struct cosmos_follow *follow, const struct cosmos_cha
     if (!taken && !follow->closed)
         follow->blocked = true;
     return taken && !follow->closed;
+}
+
+bool cosmos_follow_had(struct cosmos_follow *follow, const struct cosmos_change *change)
+{
+    return cosmos_hashes_remove(follow->early, change->hash);
+}
+
+bool cosmos_follow_deliver_early(struct cosmos_follow *follow, const struct cosmos_batch *batch, size_t i)
+{
+    const struct cosmos_change *change = &batch->changes[i];
+
+    if (batch->stored_us < follow->since_us || change->timestamp < follow->not_before ||
+        cosmos_hashes_has(follow->early, change->hash) ||
+        (follow->past != NULL && cosmos_hashes_has(&follow->past->recent, change->hash)))
+        return true;
+    if (follow->early == NULL)
+        follow->early = calloc(1, sizeof *follow->early);
+    if (follow->early == NULL)
+        return true; /* the feed will show it */
+    cosmos_hashes_add(follow->early, change->hash);
+    if (cosmos_follow_deliver(follow, change))
+        return true;
+    cosmos_hashes_remove(follow->early, change->hash);
+    return false;
+}
+
+/* The part of a position that is not about the ranges. */
+static struct cosmos_position head_of(const struct cosmos_follow *follow, int64_t now)
+{
+    struct cosmos_position position = {.issued = now};
+
+    if (follow->early != NULL)
+        position.early = *follow->early;
+    return position;
 }
 
 static void resync(struct cosmos_follow *follow, enum telemetry_resync why)
@@ -78,7 +113,8 @@ static int ahead_position(const struct cosmos_follow *follow, size_t done, int64
             cosmos_place_after(place, node->batch, done - 1);
         }
     }
-    int r = cosmos_position_append(out, &(struct cosmos_position){.issued = now}, ranges);
+    const struct cosmos_position head = head_of(follow, now);
+    int r = cosmos_position_append(out, &head, ranges);
     free(ranges);
     return r;
 }
@@ -121,21 +157,28 @@ static int live_position(const struct cosmos_follow *follow, size_t done, struct
 
     if (node->batch == NULL)
         cosmos_node_sync(node);
-    return follow->past != NULL ? ahead_position(follow, done, clock_wall_s(), out)
-                                : shared_position(node, done, clock_wall_s(), out);
+    bool own = follow->past != NULL || (follow->early != NULL && follow->early->count > 0);
+    return own ? ahead_position(follow, done, clock_wall_s(), out)
+               : shared_position(node, done, clock_wall_s(), out);
 }
 
 void cosmos_follow_offer(struct cosmos_follow *follow, const struct cosmos_batch *batch, size_t i)
 {
     const struct cosmos_change *change = &batch->changes[i];
 
-    if (!follow->live || follow->slow || change->timestamp < follow->not_before)
+    if (!follow->live || follow->slow)
         return;
-    const struct cosmos_place *ahead = cosmos_past_ahead(follow, batch->range);
-    if (ahead != NULL && i < cosmos_batch_first_new(batch, ahead))
-        return;
+    bool early = batch->kind == COSMOS_BATCH_EARLY;
+    if (!early) {
+        const struct cosmos_place *ahead = cosmos_past_ahead(follow, batch->range);
+        if (change->timestamp < follow->not_before || cosmos_follow_had(follow, change) ||
+            (ahead != NULL && i < cosmos_batch_first_new(batch, ahead)))
+            return;
+    }
     follow->calling++;
-    if (!cosmos_follow_deliver(follow, change) && !follow->closed) {
+    bool taken =
+        early ? cosmos_follow_deliver_early(follow, batch, i) : cosmos_follow_deliver(follow, change);
+    if (!taken && !follow->closed) {
         follow->slow = true;
         buffer_free(&follow->frozen);
         live_position(follow, i, &follow->frozen); /* what fails shows when it is asked for */
@@ -308,6 +351,12 @@ static bool take_position(struct cosmos_follow *follow, const struct telemetry_f
     past->replaying = position.replaying;
     past->replay = position.replay;
     follow->not_before = position.t0;
+    if (position.early.count > 0) {
+        follow->early = malloc(sizeof *follow->early);
+        if (follow->early != NULL)
+            *follow->early = position.early;
+        *ret_no_memory = follow->early == NULL;
+    }
     return true;
 }
 
@@ -409,6 +458,8 @@ static void opening_go(struct cosmos_op *op)
     uint64_t now_ms = clock_monotonic_ms();
 
     opening->asked_us = clock_monotonic_us();
+    if (opening->follow->past->ranges == NULL && opening->follow->past->t0 == 0)
+        opening->follow->since_us = opening->asked_us;
     op->timer = cosmos_timer_start(op->store->loop, op->deadline_ms > now_ms ? op->deadline_ms - now_ms : 0,
                                    on_opening_late, opening);
     if (op->timer == NULL) {

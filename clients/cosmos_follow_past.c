@@ -15,6 +15,7 @@ enum {
     FAILED_AGAIN_MAX_MS = 30 * 1000,
     CUT_S = 5,          /* as in cosmos_follow.c */
     WINDOW_MAX_S = 60,  /* how old the cut may be when the feed is read from there */
+    RECENT_S = 5,       /* how late the feed may be for a reading that has just been stored */
     AGE_MARGIN_S = 300, /* between the service's clock and ours */
 };
 
@@ -282,7 +283,8 @@ static bool deliver_batch(struct cosmos_follow *follow, struct cosmos_place *pla
 
     for (; past->change < batch->count; past->change++) {
         const struct cosmos_change *change = &batch->changes[past->change];
-        if (change->timestamp < follow->not_before || !follows(follow, change))
+        if (change->timestamp < follow->not_before || !follows(follow, change) ||
+            cosmos_follow_had(follow, change))
             continue;
         struct cosmos_place before = *place;
         cosmos_place_after(place, batch, past->change);
@@ -290,6 +292,22 @@ static bool deliver_batch(struct cosmos_follow *follow, struct cosmos_place *pla
             *place = before;
             return false;
         }
+        if (batch->seq == 0 && change->timestamp >= clock_wall_s() - RECENT_S)
+            cosmos_hashes_add(&past->recent, change->hash);
+    }
+    return true;
+}
+
+/* The same for what the feed did not show in time. */
+static bool deliver_early(struct cosmos_follow *follow)
+{
+    struct cosmos_past *past = follow->past;
+
+    for (; past->change < past->batch->count; past->change++) {
+        const struct cosmos_change *change = &past->batch->changes[past->change];
+        if (change->device_id != NULL && follows(follow, change) &&
+            !cosmos_follow_deliver_early(follow, past->batch, past->change))
+            return false;
     }
     return true;
 }
@@ -450,6 +468,11 @@ static enum progress join(struct cosmos_follow *follow)
             cosmos_batch_unref(batch);
             return progress;
         }
+        if (batch->kind == COSMOS_BATCH_EARLY) {
+            past->batch = batch;
+            past->change = 0;
+            return MORE;
+        }
         const struct cosmos_range *range = cosmos_ranges_find(past->ranges, batch->range);
         if (range == NULL) { /* a list of ranges that was lost for lack of memory */
             cosmos_batch_unref(batch);
@@ -458,11 +481,16 @@ static enum progress join(struct cosmos_follow *follow)
         }
         take_batch(follow, batch, &range->place);
     }
-    struct cosmos_place *place = &cosmos_ranges_find(past->ranges, past->batch->range)->place;
-    if (!deliver_batch(follow, place))
-        return WAITS;
-    if (place->lsn <= past->batch->last_lsn)
-        cosmos_place_after_page(place, past->batch);
+    if (past->batch->kind == COSMOS_BATCH_EARLY) {
+        if (!deliver_early(follow))
+            return WAITS;
+    } else {
+        struct cosmos_place *place = &cosmos_ranges_find(past->ranges, past->batch->range)->place;
+        if (!deliver_batch(follow, place))
+            return WAITS;
+        if (place->lsn <= past->batch->last_lsn)
+            cosmos_place_after_page(place, past->batch);
+    }
     past->join = past->batch->seq;
     cosmos_batch_unref(past->batch);
     past->batch = NULL;
@@ -510,7 +538,10 @@ bool cosmos_past_step(struct cosmos_follow *follow)
 int cosmos_past_position(const struct cosmos_follow *follow, struct buffer *out)
 {
     const struct cosmos_past *past = follow->past;
-    const struct cosmos_position position = {
+    struct cosmos_position position = {
         .issued = clock_wall_s(), .t0 = past->t0, .replaying = past->replaying, .replay = past->replay};
+
+    if (follow->early != NULL)
+        position.early = *follow->early;
     return past->ranges != NULL ? cosmos_position_append(out, &position, past->ranges) : -EINVAL;
 }

@@ -131,7 +131,8 @@ static void hand_out(struct cosmos_node *node, const struct cosmos_batch *batch)
 {
     node->batch = batch;
     for (size_t i = 0; i < batch->count; i++) {
-        const struct cosmos_topic *topic = find_topic(node, batch->changes[i].device_id);
+        const char *device_id = batch->changes[i].device_id;
+        const struct cosmos_topic *topic = device_id != NULL ? find_topic(node, device_id) : NULL;
         node->done = i;
         node->next_link = topic != NULL ? topic->first : NULL;
         while (node->next_link != NULL) {
@@ -141,7 +142,9 @@ static void hand_out(struct cosmos_node *node, const struct cosmos_batch *batch)
         }
     }
     node->batch = NULL;
-    struct cosmos_range *range = node->ranges != NULL ? cosmos_ranges_find(node->ranges, batch->range) : NULL;
+    struct cosmos_range *range = node->ranges != NULL && batch->kind == COSMOS_BATCH_PAGE
+                                     ? cosmos_ranges_find(node->ranges, batch->range)
+                                     : NULL;
     if (range != NULL)
         cosmos_place_after_page(&range->place, batch);
 }

@@ -5,6 +5,7 @@
  *   with a T0: varint T0; replaying: devices (4), varint after, varint device, varint second, varint count
  *   varint count of ranges, and each: kinds, id, etag unless there is none, varint lsn if known, and inside
  * of an lsn: hash (4), varint left
+ *   with early readings: varint count, their hashes (4 each)
  *
  * Four bytes stand with the lowest first. An id or an etag that is a number without leading zeros, as the
  * service's are, is a varint; else a varint length and its bytes. A position of COSMOS_RANGES_MAX ranges of
@@ -21,7 +22,7 @@
 #include <string.h>
 
 enum { VERSION = 1 };
-enum { HAS_T0 = 1, REPLAYING = 2 };
+enum { HAS_T0 = 1, REPLAYING = 2, EARLY = 4 };
 enum { TEXT_RAW, TEXT_NUMBER, TEXT_QUOTED_NUMBER, TEXT_NONE };
 enum { ETAG_SHIFT = 2, HAS_LSN = 16, INSIDE = 32 };
 
@@ -110,7 +111,8 @@ int cosmos_position_append(struct buffer *out, const struct cosmos_position *pos
     put_word(&bytes, ranges->container);
     put_varint(&bytes, (uint64_t)position->issued);
     buffer_append_char(&bytes,
-                       (char)((position->t0 > 0 ? HAS_T0 : 0) | (position->replaying ? REPLAYING : 0)));
+                       (char)((position->t0 > 0 ? HAS_T0 : 0) | (position->replaying ? REPLAYING : 0) |
+                              (position->early.count > 0 ? EARLY : 0)));
     if (position->t0 > 0)
         put_varint(&bytes, (uint64_t)position->t0);
     if (position->replaying) {
@@ -123,6 +125,10 @@ int cosmos_position_append(struct buffer *out, const struct cosmos_position *pos
     put_varint(&bytes, ranges->count);
     for (unsigned i = 0; i < ranges->count; i++)
         put_place(&bytes, &ranges->at[i].place);
+    if (position->early.count > 0)
+        put_varint(&bytes, position->early.count);
+    for (unsigned i = 0; i < position->early.count; i++)
+        put_word(&bytes, position->early.at[i]);
     if (!bytes.failed && buffer_reserve(out, BASE64URL_ENCODED_SIZE(bytes.len)) == 0)
         out->len += base64url_encode((const unsigned char *)bytes.data, bytes.len, out->data + out->len);
     bool failed = bytes.failed || out->failed;
@@ -220,11 +226,12 @@ static void get_place(struct reader *in, struct cosmos_place *place)
     }
 }
 
-static void get_head(struct reader *in, struct cosmos_position *position)
+/* Returns the flags. */
+static unsigned get_head(struct reader *in, struct cosmos_position *position)
 {
     position->issued = (int64_t)get_varint(in, TIME_MAX);
     unsigned flags = get_byte(in);
-    if (flags > (HAS_T0 | REPLAYING) || flags == REPLAYING)
+    if (flags > (HAS_T0 | REPLAYING | EARLY) || (flags & (HAS_T0 | REPLAYING)) == REPLAYING)
         in->failed = true;
     if ((flags & HAS_T0) != 0)
         position->t0 = (int64_t)get_varint(in, TIME_MAX);
@@ -237,6 +244,15 @@ static void get_head(struct reader *in, struct cosmos_position *position)
         replay->second = (int64_t)get_varint(in, TIME_MAX);
         replay->count = (unsigned)get_varint(in, COUNT_MAX);
     }
+    return flags;
+}
+
+static void get_early(struct reader *in, struct cosmos_hashes *early)
+{
+    early->count = (unsigned)get_varint(in, COSMOS_HASHES_MAX);
+    in->failed |= early->count == 0;
+    for (unsigned i = 0; i < early->count; i++)
+        early->at[i] = get_word(in);
 }
 
 static int get_all(struct reader *in, struct cosmos_position *ret_position, struct cosmos_ranges **ret_ranges)
@@ -246,7 +262,7 @@ static int get_all(struct reader *in, struct cosmos_position *ret_position, stru
     if (get_byte(in) != VERSION)
         return -EINVAL;
     uint32_t container = get_word(in);
-    get_head(in, &position);
+    unsigned flags = get_head(in, &position);
     unsigned count = (unsigned)get_varint(in, COSMOS_RANGES_MAX);
     if (in->failed || count == 0)
         return -EINVAL;
@@ -261,6 +277,8 @@ static int get_all(struct reader *in, struct cosmos_position *ret_position, stru
         if (place->etag[0] == '\0' && position.t0 == 0)
             in->failed = true;
     }
+    if ((flags & EARLY) != 0)
+        get_early(in, &position.early);
     if (in->failed || in->at != in->end) {
         free(ranges);
         return -EINVAL;

@@ -38,6 +38,7 @@ struct write_op {
     char partition_key_header[64 + 2 * DEVICE_ID_MAX];
     struct buffer body; /* stays as it is over retries: the ids must not change */
     int64_t at;
+    uint64_t asked_us; /* when the batch under way was sent first */
 };
 
 /* --- the request ------------------------------------------------------------------------------- */
@@ -216,6 +217,29 @@ static int64_t stored_at(const struct write_op *write, const struct http_answer 
     return json_int64(json_member(item, "_ts"), &at) && at > 0 ? at : clock_wall_s();
 }
 
+/* Tells those who follow the device. What the service made of the readings is looked at only for them. */
+static void tell_feed(const struct write_op *write, const struct http_answer *http)
+{
+    const struct reading *readings[BATCH_OPERATIONS];
+    struct json_slice items[BATCH_OPERATIONS];
+    struct cosmos_batch *early = NULL;
+    size_t count = 0;
+
+    if (!cosmos_feed_follows_device(write->op.store->names.feed, write->device_id))
+        return;
+    struct json_slice text = answer_valid(http) ? answer_text(http) : (struct json_slice){0};
+    struct json_iter results = json_iter(text);
+    for (size_t i = write->stored; i < write->batch_end; i++) {
+        if (superseded(write, i) || (!write->single && !json_next(&results)))
+            continue;
+        readings[count] = &write->readings[i];
+        items[count++] = write->single ? text : json_member(results.value, "resourceBody");
+    }
+    if (count > 0 && json_kind(items[0]) == JSON_OBJECT)
+        early = cosmos_batch_of_writes(write->device_id, readings, items, count);
+    cosmos_feed_written(write->op.store, early, write->asked_us);
+}
+
 /* --- the op ------------------------------------------------------------------------------------ */
 
 static void write_next(struct write_op *write);
@@ -232,7 +256,7 @@ static void on_written(void *ctx, struct cosmos_answer *answer)
         cosmos_op_end(&write->op, UPSTREAM_UNAVAILABLE);
         return;
     }
-    cosmos_feed_written(write->op.store, write->device_id);
+    tell_feed(write, answer->http);
     write->stored = write->batch_end;
     if (write->stored < write->count) {
         write_next(write);
@@ -246,6 +270,7 @@ static void write_next(struct write_op *write)
 {
     const struct cosmos_store *store = write->op.store;
 
+    write->asked_us = clock_monotonic_us();
     if (build_batch(write) != 0) {
         cosmos_op_end(&write->op, UPSTREAM_NO_MEMORY);
         return;

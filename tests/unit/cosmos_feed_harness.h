@@ -39,6 +39,7 @@ struct container {
     unsigned range_count;
     unsigned page_items; /* at most so many documents in a page, but for a batch's */
     unsigned feed_requests, list_requests, queries, answered_gone;
+    bool stuck;           /* the feed does not show what is stored */
     unsigned fault_every; /* every so many requests for the feed fail */
     unsigned fault_status;
     struct buffer body;
@@ -117,7 +118,7 @@ static inline void answer_feed(struct container *c, const char *request, struct 
     unsigned count = 0;
     long last = 0;
     buffer_append_text(&c->body, "{\"_rid\":\"rid\",\"Documents\":[");
-    for (size_t i = 0; i < c->count; i++) {
+    for (size_t i = 0; i < c->count && !c->stuck; i++) {
         const struct item *item = &c->items[i];
         if (item->gone || item->lsn <= after || item->ts < since ||
             item->device % range->modulus != range->rest)
@@ -134,7 +135,9 @@ static inline void answer_feed(struct container *c, const char *request, struct 
     if (count == 0)
         buffer_clear(&c->body);
     snprintf(c->headers, sizeof c->headers, "ETag: \"%ld\"\r\nx-ms-request-charge: 2\r\n",
-             count > 0 ? last : c->lsn);
+             count > 0  ? last
+             : c->stuck ? after
+                        : c->lsn);
     step->headers = c->headers;
 }
 
@@ -181,6 +184,40 @@ static inline void answer_query(struct container *c, const char *request, struct
     step->headers = more ? c->headers : NULL;
 }
 
+/* Stores the items of an upsert or of a batch, and answers with what became of them. */
+static inline void answer_write(struct container *c, const char *request, struct step *step)
+{
+    const char *body = strstr(request, "\r\n\r\n") + 4;
+    struct json_slice root = json_root(body, strlen(body));
+    bool batch = json_kind(root) == JSON_ARRAY;
+    struct json_iter it = json_iter(root);
+    unsigned n = 0;
+
+    c->lsn++;
+    if (batch)
+        buffer_append_char(&c->body, '[');
+    while (batch ? json_next(&it) : n == 0) {
+        struct json_slice item = batch ? json_member(it.value, "resourceBody") : root;
+        int64_t value;
+        assert_true(json_int64(json_path(item, "data.v"), &value));
+        unsigned device = (unsigned)strtoul(json_member(item, "deviceId").text + 2, NULL, 10);
+        c->items[c->count] = (struct item){.device = device,
+                                           .id = device * 100000 + (unsigned)value,
+                                           .value = (unsigned)value,
+                                           .ts = (int64_t)time(NULL),
+                                           .lsn = c->lsn};
+        if (batch)
+            buffer_printf(&c->body, "%s{\"statusCode\":201,\"resourceBody\":", n > 0 ? "," : "");
+        put_item(c, &c->items[c->count++]);
+        if (batch)
+            buffer_append_char(&c->body, '}');
+        n++;
+    }
+    if (batch)
+        buffer_append_char(&c->body, ']');
+    step->status = batch ? 200 : 201;
+}
+
 static inline bool container_serve(void *ctx, const char *request, struct step *step)
 {
     struct container *c = ctx;
@@ -192,6 +229,8 @@ static inline bool container_serve(void *ctx, const char *request, struct step *
         answer_feed(c, request, step);
     else if (strcasestr(request, "x-ms-documentdb-isquery: True") != NULL)
         answer_query(c, request, step);
+    else if (strncmp(request, "POST /dbs/db/colls/c/docs ", 26) == 0)
+        answer_write(c, request, step);
     else
         return false;
     step->body = c->body.len > 0 ? buffer_terminate(&c->body) : "";
@@ -400,7 +439,7 @@ static inline void run_for(struct harness *h, unsigned ms)
 /* Runs until so many readings came, and a little longer, so that one too many shows. */
 static inline void wait_told(struct consumer *k, size_t count)
 {
-    uint64_t until = in_ms(5000);
+    uint64_t until = in_ms(count > 0 ? 5000 : 0);
     while (k->count < count && clock_monotonic_ms() < until)
         run_for(k->h, 5);
     run_for(k->h, 60);

@@ -452,6 +452,124 @@ static void readings_too_old_for_their_position_expire_it(void **state)
     assert_int_equal(w->k.expired, 1);
 }
 
+/* --- what this process stores ------------------------------------------------------------------ */
+
+static void on_stored(void *ctx, const struct upstream_result *result, size_t stored, int64_t at)
+{
+    assert_int_equal(result->status, UPSTREAM_OK);
+    *(bool *)ctx = true;
+}
+
+/* Writes readings of d1 with the values from `first` on, through the store. */
+static void post(struct world *w, unsigned first, unsigned count)
+{
+    char texts[8][32];
+    struct reading readings[8] = {0};
+    bool stored = false;
+    for (unsigned i = 0; i < count; i++) {
+        snprintf(texts[i], sizeof texts[i], "{\"v\":%u}", first + i);
+        readings[i].data = texts[i];
+        readings[i].data_len = strlen(texts[i]);
+    }
+    const struct telemetry_write write = {
+        .device_id = "d1", .readings = readings, .count = count, .ttl_s = 60, .deadline_ms = in_ms(5000)};
+    assert_non_null(w->h.store->ops->write(w->h.store, &write, on_stored, &stored));
+    while (!stored)
+        uv_run(&w->h.loop, UV_RUN_ONCE);
+}
+
+static void own_writes_come_by_the_feed(void **state)
+{
+    struct world *w = *state;
+    consumer_open(&w->k, d1, 1, true, 0, NULL);
+    post(w, 1, 1);
+    post(w, 2, 5);
+    wait_told(&w->k, 6);
+    run_for(&w->h, 400);
+    assert_run(&w->k, 1, 1, 6);
+}
+
+static void own_writes_that_the_feed_does_not_show_come_all_the_same(void **state)
+{
+    struct world *w = *state;
+    consumer_open(&w->k, d1, 1, true, 0, NULL);
+    w->c.stuck = true;
+    post(w, 1, 1);
+    post(w, 2, 3);
+    run_for(&w->h, 150);
+    assert_int_equal(w->k.count, 0);
+    wait_told(&w->k, 4);
+    assert_run(&w->k, 1, 1, 4);
+    w->c.stuck = false; /* and now it does */
+    run_for(&w->h, 100);
+    assert_run(&w->k, 1, 1, 4);
+    post(w, 5, 1);
+    store_items(&w->c, 1, 6, 1);
+    wait_told(&w->k, 6);
+    run_for(&w->h, 400);
+    assert_run(&w->k, 1, 1, 6);
+}
+
+static void a_feed_that_is_a_little_late_doubles_nothing(void **state)
+{
+    struct world *w = *state;
+    consumer_open(&w->k, d1, 1, true, 0, NULL);
+    w->c.stuck = true;
+    post(w, 1, 3);
+    run_for(&w->h, 150);
+    w->c.stuck = false;
+    run_for(&w->h, 500);
+    assert_run(&w->k, 1, 1, 3);
+}
+
+static void early_ones_are_not_doubled_by_a_resumption(void **state)
+{
+    struct world *w = *state;
+    consumer_open(&w->k, d1, 1, true, 0, NULL);
+    w->c.stuck = true;
+    w->k.close_at = 3;
+    post(w, 1, 5);
+    wait_told(&w->k, 3);
+    assert_null(w->k.follow);
+    w->c.stuck = false;
+    w->k.close_at = 0;
+    consumer_open(&w->k, d1, 1, false, 0, w->k.position);
+    wait_told(&w->k, 5);
+    assert_run(&w->k, 1, 1, 5);
+}
+
+static void early_ones_are_no_news_to_who_came_later(void **state)
+{
+    struct world *w = *state;
+    struct consumer first;
+    consumer_init(&first, &w->h);
+    consumer_open(&first, d1, 1, true, 0, NULL);
+    w->c.stuck = true;
+    post(w, 1, 1);
+    consumer_open(&w->k, d1, 1, true, 0, NULL);
+    wait_told(&first, 1);
+    assert_run(&first, 1, 1, 1);
+    assert_int_equal(w->k.count, 0);
+    consumer_close(&first);
+}
+
+static void too_slow_for_early_ones(void **state)
+{
+    struct world *w = *state;
+    consumer_open(&w->k, d1, 1, true, 0, NULL);
+    w->c.stuck = true;
+    w->k.room = 2;
+    post(w, 1, 4);
+    wait_told(&w->k, 2);
+    keep_position(&w->k);
+    consumer_close(&w->k);
+    w->c.stuck = false;
+    w->k.room = SIZE_MAX;
+    consumer_open(&w->k, d1, 1, false, 0, w->k.position);
+    wait_told(&w->k, 4);
+    assert_run(&w->k, 1, 1, 4);
+}
+
 /* --- openings ---------------------------------------------------------------------------------- */
 
 static void an_opening_that_fails_says_why(void **state)
@@ -558,6 +676,12 @@ int main(void)
         TEST(resumed_in_the_past),
         TEST(what_cannot_be_resumed_is_said),
         TEST(readings_too_old_for_their_position_expire_it),
+        TEST(own_writes_come_by_the_feed),
+        TEST(own_writes_that_the_feed_does_not_show_come_all_the_same),
+        TEST(a_feed_that_is_a_little_late_doubles_nothing),
+        TEST(early_ones_are_not_doubled_by_a_resumption),
+        TEST(early_ones_are_no_news_to_who_came_later),
+        TEST(too_slow_for_early_ones),
         TEST(an_opening_that_fails_says_why),
         TEST(an_opening_can_be_given_up),
         TEST(nothing_lost_or_doubled),
