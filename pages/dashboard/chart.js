@@ -6,7 +6,7 @@ import { h, setText } from '/assets/dom.js';
 import { dateTime, field, measured, number } from '/assets/format.js';
 import { summary, thin, withGaps } from '/assets/series.js';
 
-const HEIGHT = 170;
+const HEIGHT = 180;
 const SHORTEST_S = 10; // of a dragged range
 
 /** A custom property as the canvas needs it: a colour, resolved for the theme that is on. */
@@ -52,9 +52,10 @@ function options(name, unit, holder, width, view) {
     return {
         width, height: HEIGHT,
         legend: { show: false },
+        padding: [6, 18, 0, 0],
         cursor: { drag: { x: true, y: false, setScale: false }, sync: { key: 'device', setSeries: false }, points: { size: 7, fill: line } },
         scales: { x: { time: true, range: () => view.range }, y: { range: (u, low, high) => spread(low, high) } },
-        axes: [{ ...axis, values: timeLabels, space: 72 }, { ...axis, size: 58, space: 34, values: (u, splits) => splits.map((v) => (v === null ? '' : number(v))) }],
+        axes: [{ ...axis, values: timeLabels, space: 72, size: (u, labels) => (labels?.some((label) => label.includes('\n')) ? 42 : 26) }, { ...axis, size: 58, space: 34, values: (u, splits) => splits.map((v) => (v === null ? '' : number(v))) }],
         series: [{}, { stroke: line, width: 1.6, spanGaps: false, points: { size: 4, fill: line, filter: alone } }],
         hooks: { setSelect: [view.selected], setCursor: [view.pointed] },
     };

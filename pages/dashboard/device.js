@@ -177,7 +177,7 @@ export function deviceView(main, { signal, id, parameters }) {
                 h('button', { type: 'button', 'aria-pressed': String(asTable === value), onclick: () => go({ view: value ? 'table' : null }) }, label))),
             h('button', { type: 'button', class: 'push', onclick: download }, 'Download CSV')),
         note,
-        h('div', { class: 'device' }, content, status.element));
+        h('div', { class: 'split' }, content, status.element));
 
     every(STATUS_MS, signal, loadStatus);
     every(1000, signal, () => {

@@ -105,7 +105,7 @@ export function fleetView(main, { signal }) {
 
     function drawSummary(all) {
         const counts = tally(all);
-        setText(view.summary, all.length === 0 ? '' : `${sentence(counts, count(all.length))}${more ? ' (of those loaded)' : ''}.`);
+        setText(view.summary, all.length === 0 ? '' : `${sentence(counts)}${more ? ' (of those loaded)' : ''}.`);
         for (const state of STATES) {
             const button = view.filters[state];
             button.hidden = counts[state] === 0 && chosen.state !== state;

@@ -88,9 +88,10 @@ export function sort(rows, column, descending) {
 }
 
 /** The fleet in one sentence. */
-export function sentence(counts, total) {
-    const parts = STATES.filter((state) => counts[state] > 0).map((state) => `${counts[state]} ${state}`);
-    if (parts.length === 1)
-        return total === 1 ? `1 device, ${parts[0].slice(2)}` : `All ${total} devices are ${parts[0].replace(/^\d+ /, '')}`;
-    return `${total} devices: ${parts.join(', ')}`;
+export function sentence(counts) {
+    const present = STATES.filter((state) => counts[state] > 0);
+    const total = present.reduce((sum, state) => sum + counts[state], 0);
+    if (present.length === 1)
+        return total === 1 ? `1 device, ${present[0]}` : `All ${total.toLocaleString('en')} devices are ${present[0]}`;
+    return `${total.toLocaleString('en')} devices: ${present.map((state) => `${counts[state].toLocaleString('en')} ${state}`).join(', ')}`;
 }

@@ -64,16 +64,13 @@ const UNITS = {
  * temperature has no unit, for nobody said which. Returns {label, unit}, unit '' where none is named.
  */
 export function field(name) {
-    const match = /^(.*[a-z0-9)])(?:[_\- ]([A-Za-z]+)|([A-Z][A-Za-z]*))$/.exec(name);
-    const word = match?.[2] ?? lastWord(match?.[3]);
+    // Camel case: what begins with the last capital that follows a small letter.
+    const word = (/[_\- ]([A-Za-z]+)$/.exec(name) ?? /^.*[a-z0-9)]([A-Z][A-Za-z]*)$/.exec(name))?.[1];
     const unit = word && Object.hasOwn(UNITS, word.toLowerCase()) ? UNITS[word.toLowerCase()] : '';
     if (unit === '')
         return { label: name, unit };
     return { label: name.slice(0, name.length - word.length).replace(/[_\- ]$/, ''), unit };
 }
-
-/** Of camel case, what begins with the last capital that follows a small letter: batteryMV is battery in mV. */
-const lastWord = (words) => words?.replace(/^.*[a-z](?=[A-Z])/, '');
 
 /** A value with the unit of its field. */
 export const measured = (value, unit) => (unit === '' ? number(value) : `${number(value)}${unit === '%' || unit === '°' ? '' : '\u202f'}${unit}`);

@@ -1,6 +1,6 @@
 // range.js - which stretch of time a device page shows, as it stands in the address: range=1h|24h|7d, or from=..&to=.. in epoch seconds. Pure.
 
-export const RANGES = [['1h', 3600, '1 hour'], ['24h', 86_400, '24 hours'], ['7d', 604_800, '7 days']];
+export const RANGES = [['1h', 3600, 'hour'], ['24h', 86_400, '24 hours'], ['7d', 604_800, '7 days']];
 
 const LONGEST = 8784 * 3600;
 

@@ -19,6 +19,8 @@ function columnsOf(readings) {
     return [...names];
 }
 
+const numeric = (rows, name) => rows.some(({ data }) => typeof data[name] === 'number');
+
 /** Returns {element, show(readings)}: readings oldest first. */
 export function readingsTable() {
     const head = h('thead', {});
@@ -45,7 +47,7 @@ export function readingsTable() {
         const end = readings.length - page * ROWS;
         const rows = readings.slice(Math.max(0, end - ROWS), end).reverse();
         const columns = columnsOf(rows);
-        head.replaceChildren(h('tr', {}, h('th', { scope: 'col' }, 'Time'), columns.map((name) => h('th', { scope: 'col' }, name))));
+        head.replaceChildren(h('tr', {}, h('th', { scope: 'col' }, 'Time'), columns.map((name) => h('th', { scope: 'col', class: numeric(rows, name) ? 'number' : '' }, name))));
         body.replaceChildren(...rows.map(({ data, timestamp }) => h('tr', {}, h('th', { scope: 'row' }, dateTime(timestamp)),
             columns.map((name) => h('td', { class: typeof data[name] === 'number' ? 'number' : '' }, Object.hasOwn(data, name) ? text(data[name]) : '')))));
         setText(shown, rows.length === 0 ? 'No readings' : `${count(page * ROWS + 1)}–${count(page * ROWS + rows.length)} of ${count(readings.length)}`);

@@ -23,10 +23,10 @@
     apply();
     addEventListener('DOMContentLoaded', () => {
         const button = document.getElementById('theme');
-        button.textContent = `Theme: ${choice}`;
+        button.lastChild.textContent = choice;
         button.addEventListener('click', () => {
             choice = CHOICES[(CHOICES.indexOf(choice) + 1) % CHOICES.length];
-            button.textContent = `Theme: ${choice}`;
+            button.lastChild.textContent = choice;
             apply();
             try {
                 localStorage.setItem(KEY, choice);
