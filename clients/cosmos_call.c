@@ -145,7 +145,7 @@ static void on_wait_over(void *ctx)
 
 static void wait_and_attempt(struct cosmos_call *call, uint32_t wait_ms)
 {
-    call->timer = cosmos_timer_start(call->store->loop, wait_ms, on_wait_over, call);
+    call->timer = delay_start(call->store->loop, wait_ms, on_wait_over, call);
     if (call->timer == NULL)
         finish_with(call, UPSTREAM_NO_MEMORY, 0);
 }
@@ -181,7 +181,7 @@ static void refresh_and_attempt(struct cosmos_call *call, uint32_t wait_ms)
         on_refresh_due(call);
         return;
     }
-    call->timer = cosmos_timer_start(call->store->loop, wait_ms, on_refresh_due, call);
+    call->timer = delay_start(call->store->loop, wait_ms, on_refresh_due, call);
     if (call->timer == NULL)
         finish_with(call, UPSTREAM_NO_MEMORY, 0);
 }
@@ -362,7 +362,7 @@ int cosmos_call_start(struct cosmos_call *call, struct cosmos_store *store,
 void cosmos_call_cancel(struct cosmos_call *call)
 {
     operation_cancel(call->waiting);
-    cosmos_timer_stop(call->timer);
+    delay_stop(call->timer);
     call->waiting = NULL;
     call->timer = NULL;
 }

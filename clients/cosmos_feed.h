@@ -37,6 +37,7 @@
 
 #include "cosmos_internal.h"
 #include "json.h"
+#include "topics.h"
 
 #include <stdatomic.h>
 
@@ -277,18 +278,11 @@ void cosmos_reader_free(struct cosmos_reader *reader); /* accepts NULL */
 /* --- cosmos_node.c ----------------------------------------------------------------------------- */
 
 struct cosmos_follow;
-struct cosmos_topic;
 
 /* A follow's place in the list of one device. */
 struct cosmos_link {
+    struct topic_link base;
     struct cosmos_follow *follow;
-    struct cosmos_topic *topic;
-    struct cosmos_link *next, *prev;
-};
-
-struct cosmos_topic {
-    struct cosmos_link *first;
-    char device_id[];
 };
 
 struct cosmos_opening;
@@ -301,14 +295,13 @@ struct cosmos_node {
     uint64_t seen;                /* seq of the last batch that was handed out */
     uint64_t version;
     struct cosmos_ranges *ranges; /* as of that batch; NULL before the first */
-    void *topics;                 /* of tsearch(): a tree, as callers choose the names */
-    struct cosmos_follow *first;  /* all follows */
+    struct topics topics;
+    struct cosmos_follow *first; /* all follows */
     struct cosmos_follow *todo_first, *todo_last;
     struct cosmos_opening *opening_first, *opening_last;
     /* While a batch is handed out. */
     const struct cosmos_batch *batch;
     size_t done; /* its changes before this one were offered to all */
-    struct cosmos_link *next_link;
     /* The position that all live follows share. */
     struct cosmos_position_key {
         uint64_t version, seen;
@@ -345,7 +338,7 @@ struct cosmos_past {
     unsigned skip;       /* readings of replay.second that were delivered before it was asked */
     /* What is asked for, or lies here until it is taken. */
     struct operation *waiting;
-    struct cosmos_timer *timer; /* before it is asked for again */
+    struct delay *timer; /* before it is asked for again */
     unsigned failures;
     char *next; /* the query's continuation */
     struct buffer page;

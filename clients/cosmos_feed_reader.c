@@ -20,7 +20,7 @@ struct polled {
     struct cosmos_place place;
     struct cosmos_call call;
     struct cosmos_feed_headers headers;
-    struct cosmos_timer *timer; /* until the next poll, unless one is under way */
+    struct delay *timer; /* until the next poll, unless one is under way */
     bool polling, again;        /* again: asked for while a poll was under way */
     uint64_t started_us;        /* of the last poll */
     uint64_t fresh_us;          /* when the last poll began that came to the end of the log */
@@ -35,8 +35,8 @@ struct cosmos_reader {
     unsigned count;
     struct cosmos_ranges *ranges; /* as they were last listed, with the parents */
     struct cosmos_call call;      /* of the list of ranges */
-    struct cosmos_timer *timer;   /* before it is asked for again */
-    struct cosmos_timer *early;   /* until the feed should have shown what this process stored */
+    struct delay *timer;   /* before it is asked for again */
+    struct delay *early;   /* until the feed should have shown what this process stored */
     bool running, listing;
     unsigned failures;
     uint64_t poked_us; /* the last poke that was heeded */
@@ -64,7 +64,7 @@ static void free_polled(struct cosmos_reader *reader)
         struct polled *polled = reader->polled[i];
         if (polled == NULL)
             continue;
-        cosmos_timer_stop(polled->timer);
+        delay_stop(polled->timer);
         if (polled->polling)
             cosmos_call_cancel(&polled->call);
         free(polled);
@@ -77,8 +77,8 @@ static void free_polled(struct cosmos_reader *reader)
 static void stop(struct cosmos_reader *reader)
 {
     free_polled(reader);
-    cosmos_timer_stop(reader->timer);
-    cosmos_timer_stop(reader->early);
+    delay_stop(reader->timer);
+    delay_stop(reader->early);
     if (reader->listing)
         cosmos_call_cancel(&reader->call);
     free(reader->ranges);
@@ -131,7 +131,7 @@ static void list_failed(struct cosmos_reader *reader, enum upstream_status statu
     reader->failures++;
     cosmos_feed_failed(reader->feed, status, retry_after_s);
     reader->timer =
-        cosmos_timer_start(reader->store->loop, backoff_ms(reader->failures), on_list_due, reader);
+        delay_start(reader->store->loop, backoff_ms(reader->failures), on_list_due, reader);
 }
 
 /* Takes a list over: ranges that are new begin where their parents were. */
@@ -244,7 +244,7 @@ static void on_poll_due(void *ctx)
 
 static void poll_after(struct polled *polled, uint64_t wait_ms)
 {
-    polled->timer = cosmos_timer_start(polled->reader->store->loop, wait_ms, on_poll_due, polled);
+    polled->timer = delay_start(polled->reader->store->loop, wait_ms, on_poll_due, polled);
     /* Without memory for a timer the range waits for the next poke. */
 }
 
@@ -331,7 +331,7 @@ static void on_poll(void *ctx, struct cosmos_answer *answer)
         /* The name may stand for another container by now. */
         if ((answer->http_status == 404 || answer->http_status == 410) && !reader->listing &&
             reader->timer == NULL)
-            reader->timer = cosmos_timer_start(reader->store->loop, 1000, on_list_due, reader);
+            reader->timer = delay_start(reader->store->loop, 1000, on_list_due, reader);
         poll_failed(polled, answer->status != UPSTREAM_OK ? answer->status : UPSTREAM_UNAVAILABLE,
                     answer->retry_after_s);
         break;
@@ -367,7 +367,7 @@ static void hurry(struct polled *polled)
         polled->again = true;
         return;
     }
-    cosmos_timer_stop(polled->timer);
+    delay_stop(polled->timer);
     polled->timer = NULL;
     if (since_ms >= spacing)
         poll_range(polled);
@@ -403,7 +403,7 @@ static void look_for_early(struct cosmos_reader *reader)
 
     if (reader->early == NULL && cosmos_feed_early(reader->feed, now_us, &due_us))
         reader->early =
-            cosmos_timer_start(reader->store->loop, (due_us - now_us) / 1000 + 1, on_early_due, reader);
+            delay_start(reader->store->loop, (due_us - now_us) / 1000 + 1, on_early_due, reader);
 }
 
 void cosmos_reader_look(struct cosmos_reader *reader)
@@ -420,7 +420,7 @@ void cosmos_reader_look(struct cosmos_reader *reader)
     }
     if (reader->count == 0 && reader->timer != NULL) {
         /* The list failed; whoever asks now does not wait for the end of the backoff. */
-        cosmos_timer_stop(reader->timer);
+        delay_stop(reader->timer);
         reader->timer = NULL;
         list_ranges(reader);
     }

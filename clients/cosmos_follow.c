@@ -310,7 +310,7 @@ static void follow_close(struct telemetry_follow *base)
     }
     if (follow->past != NULL) {
         operation_cancel(follow->past->waiting);
-        cosmos_timer_stop(follow->past->timer);
+        delay_stop(follow->past->timer);
         follow->past->waiting = NULL;
         follow->past->timer = NULL;
     }
@@ -460,7 +460,7 @@ static void opening_go(struct cosmos_op *op)
     opening->asked_us = clock_monotonic_us();
     if (opening->follow->past->ranges == NULL && opening->follow->past->t0 == 0)
         opening->follow->since_us = opening->asked_us;
-    op->timer = cosmos_timer_start(op->store->loop, op->deadline_ms > now_ms ? op->deadline_ms - now_ms : 0,
+    op->timer = delay_start(op->store->loop, op->deadline_ms > now_ms ? op->deadline_ms - now_ms : 0,
                                    on_opening_late, opening);
     if (op->timer == NULL) {
         cosmos_op_end(op, UPSTREAM_NO_MEMORY);

@@ -31,7 +31,7 @@ void cosmos_past_free(struct cosmos_past *past)
     if (past == NULL)
         return;
     operation_cancel(past->waiting);
-    cosmos_timer_stop(past->timer);
+    delay_stop(past->timer);
     free(past->next);
     buffer_free(&past->page);
     cosmos_batch_unref(past->batch);
@@ -52,7 +52,7 @@ static void on_again(void *ctx)
 /* Asks again after a while; without memory for the timer, when the node next looks. */
 static void again(struct cosmos_follow *follow, uint64_t wait_ms)
 {
-    follow->past->timer = cosmos_timer_start(follow->node->store->loop, wait_ms, on_again, follow);
+    follow->past->timer = delay_start(follow->node->store->loop, wait_ms, on_again, follow);
     if (follow->past->timer == NULL)
         cosmos_node_todo(follow->node, follow);
 }
@@ -186,7 +186,7 @@ static enum progress ask_query(struct cosmos_follow *follow)
         past->skip = replay->count;
     }
     const struct telemetry_range range = {
-        .device_id = follow->links[replay->device].topic->device_id,
+        .device_id = topics_device(&follow->links[replay->device].base),
         .after = past->query_after,
         .until = past->t0 - 1,
         .ascending = true,
@@ -206,8 +206,9 @@ static bool replay_one(struct cosmos_follow *follow, struct json_slice element)
     struct cosmos_past *past = follow->past;
     struct cosmos_replay before = past->replay;
     struct json_slice data = json_member(element, "data");
-    struct cosmos_change change = {
-        .device_id = follow->links[before.device].topic->device_id, .data = data.text, .data_len = data.len};
+    struct cosmos_change change = {.device_id = topics_device(&follow->links[before.device].base),
+                                   .data = data.text,
+                                   .data_len = data.len};
 
     if (!json_int64(json_member(element, "timestamp"), &change.timestamp))
         return true; /* cosmos_page has seen to it */
@@ -264,7 +265,7 @@ static bool follows(const struct cosmos_follow *follow, const struct cosmos_chan
 
     while (low < high) {
         size_t middle = low + (high - low) / 2;
-        int order = strcmp(change->device_id, follow->links[middle].topic->device_id);
+        int order = strcmp(change->device_id, topics_device(&follow->links[middle].base));
         if (order == 0)
             return true;
         if (order < 0)

@@ -14,6 +14,7 @@
 
 #include "cosmos.h"
 #include "cosmos_sign.h"
+#include "delay.h"
 #include "retry.h"
 
 struct cosmos_feed;
@@ -118,15 +119,6 @@ struct cosmos_authorization {
 int cosmos_authorize(const struct cosmos_authorizer *authorizer, const char *verb, const char *resource_type,
                      const char *resource_link, struct cosmos_authorization *ret);
 
-/* --- cosmos_timer.c ---------------------------------------------------------------------- */
-
-/* A timer that fires once, never from inside the call that starts it; NULL when out of memory. The pointer is
- * dead once it fired or was stopped. */
-struct cosmos_timer;
-typedef void cosmos_timer_cb(void *ctx);
-struct cosmos_timer *cosmos_timer_start(uv_loop_t *loop, uint64_t wait_ms, cosmos_timer_cb *fire, void *ctx);
-void cosmos_timer_stop(struct cosmos_timer *timer); /* accepts NULL */
-
 /* --- cosmos_store.c, cosmos_shared.c ----------------------------------------------------------- */
 
 /* One shared read that was started on this worker and is under way. */
@@ -214,7 +206,7 @@ struct cosmos_call {
     cosmos_call_cb *done;
     void *ctx;
     struct operation *waiting; /* the attempt, the shared read of the account, or an Entra token */
-    struct cosmos_timer *timer;
+    struct delay *timer;
     char endpoint[COSMOS_URL_SIZE]; /* of the attempt; "" before the first */
     uint64_t attempt_ms;            /* what the attempt was given */
     unsigned token_generation;      /* of the attempt's token */
@@ -254,7 +246,7 @@ struct cosmos_op {
     const char *reason; /* why the container cannot serve, or NULL */
     struct cosmos_call call;
     struct operation *flight; /* the container's definition */
-    struct cosmos_timer *timer;
+    struct delay *timer;
     bool starting, stillborn;
 };
 

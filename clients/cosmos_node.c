@@ -1,70 +1,24 @@
 #include "cosmos_feed.h"
 
-#include <errno.h>
-#include <search.h>
 #include <stdlib.h>
 #include <string.h>
 
 /* --- topics ------------------------------------------------------------------------------------ */
 
-static int compare(const void *a, const void *b)
-{
-    return strcmp(a, b);
-}
-
-static struct cosmos_topic *find_topic(struct cosmos_node *node, const char *device_id)
-{
-    char **found = tfind(device_id, &node->topics, compare);
-
-    return found == NULL ? NULL
-                         : (struct cosmos_topic *)(void *)(*found - offsetof(struct cosmos_topic, device_id));
-}
-
 int cosmos_node_link(struct cosmos_node *node, struct cosmos_link *link, const char *device_id)
 {
-    struct cosmos_topic *topic = find_topic(node, device_id);
-
-    if (topic == NULL) {
-        size_t size = strlen(device_id) + 1;
-        topic = calloc(1, sizeof *topic + size);
-        if (topic == NULL)
-            return -ENOMEM;
-        memcpy(topic->device_id, device_id, size);
-        if (tsearch(topic->device_id, &node->topics, compare) == NULL) {
-            free(topic);
-            return -ENOMEM;
-        }
-    }
-    link->topic = topic;
-    link->prev = NULL;
-    link->next = topic->first;
-    if (link->next != NULL)
-        link->next->prev = link;
-    topic->first = link;
-    cosmos_feed_count_device(node->feed, device_id, 1);
-    return 0;
+    int r = topics_add(&node->topics, &link->base, device_id);
+    if (r == 0)
+        cosmos_feed_count_device(node->feed, device_id, 1);
+    return r;
 }
 
 void cosmos_node_unlink(struct cosmos_node *node, struct cosmos_link *link)
 {
-    struct cosmos_topic *topic = link->topic;
-
-    if (topic == NULL)
+    if (link->base.topic == NULL)
         return;
-    if (node->next_link == link)
-        node->next_link = link->next;
-    if (link->prev != NULL)
-        link->prev->next = link->next;
-    else
-        topic->first = link->next;
-    if (link->next != NULL)
-        link->next->prev = link->prev;
-    link->topic = NULL;
-    cosmos_feed_count_device(node->feed, topic->device_id, -1);
-    if (topic->first == NULL) {
-        tdelete(topic->device_id, &node->topics, compare);
-        free(topic);
-    }
+    cosmos_feed_count_device(node->feed, topics_device(&link->base), -1);
+    topics_remove(&node->topics, &link->base);
 }
 
 /* --- what is to be done ------------------------------------------------------------------------ */
@@ -127,19 +81,19 @@ static void take_ranges(struct cosmos_node *node, const struct cosmos_batch *bat
     node->ranges = ranges;
 }
 
+static void offer(struct topic_link *base, void *ctx)
+{
+    struct cosmos_node *node = ctx;
+    cosmos_follow_offer(((struct cosmos_link *)base)->follow, node->batch, node->done);
+}
+
 static void hand_out(struct cosmos_node *node, const struct cosmos_batch *batch)
 {
     node->batch = batch;
-    for (size_t i = 0; i < batch->count; i++) {
-        const char *device_id = batch->changes[i].device_id;
-        const struct cosmos_topic *topic = device_id != NULL ? find_topic(node, device_id) : NULL;
-        node->done = i;
-        node->next_link = topic != NULL ? topic->first : NULL;
-        while (node->next_link != NULL) {
-            struct cosmos_link *link = node->next_link;
-            node->next_link = link->next;
-            cosmos_follow_offer(link->follow, batch, i);
-        }
+    for (node->done = 0; node->done < batch->count; node->done++) {
+        const char *device_id = batch->changes[node->done].device_id;
+        if (device_id != NULL)
+            topics_each(&node->topics, device_id, offer, node);
     }
     node->batch = NULL;
     struct cosmos_range *range = node->ranges != NULL && batch->kind == COSMOS_BATCH_PAGE

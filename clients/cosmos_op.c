@@ -13,7 +13,7 @@ enum {
 
 static void stop_all(struct cosmos_op *op)
 {
-    cosmos_timer_stop(op->timer);
+    delay_stop(op->timer);
     operation_cancel(op->flight);
     cosmos_call_cancel(&op->call);
     op->timer = NULL;
@@ -61,8 +61,8 @@ void cosmos_op_end(struct cosmos_op *op, enum upstream_status status)
         conclude(op);
         return;
     }
-    cosmos_timer_stop(op->timer);
-    op->timer = cosmos_timer_start(op->store->loop, 0, on_deferred_end, op);
+    delay_stop(op->timer);
+    op->timer = delay_start(op->store->loop, 0, on_deferred_end, op);
     op->stillborn = op->timer == NULL;
 }
 
@@ -110,7 +110,7 @@ static void on_container(void *ctx, const struct flight_answer *answer)
     struct cosmos_op *op = ctx;
 
     op->flight = NULL;
-    cosmos_timer_stop(op->timer);
+    delay_stop(op->timer);
     op->timer = NULL;
     cosmos_account_view(op->store->account, &op->store->view);
     if (answer->result.status == UPSTREAM_OK) {
@@ -143,7 +143,7 @@ static void join_container(struct cosmos_op *op)
         cosmos_op_end(op, status_of(errno));
         return;
     }
-    op->timer = cosmos_timer_start(store->loop, left, on_deadline, op);
+    op->timer = delay_start(store->loop, left, on_deadline, op);
     if (op->timer == NULL) {
         operation_cancel(op->flight);
         op->flight = NULL;

@@ -7,13 +7,14 @@
  * of an lsn: hash (4), varint left
  *   with early readings: varint count, their hashes (4 each)
  *
- * Four bytes stand with the lowest first. An id or an etag that is a number without leading zeros, as the
+ * Numbers are packed.h's. An id or an etag that is a number without leading zeros, as the
  * service's are, is a varint; else a varint length and its bytes. A position of COSMOS_RANGES_MAX ranges of
  * the service's kind stays below TELEMETRY_POSITION_MAX.
  */
 #include "cosmos_feed.h"
 
 #include "base64.h"
+#include "packed.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -31,19 +32,6 @@ enum { ETAG_SHIFT = 2, HAS_LSN = 16, INSIDE = 32 };
 #define NUMBER_MAX 999999999999999999 /* 18 digits */
 
 /* --- writing ----------------------------------------------------------------------------------- */
-
-static void put_varint(struct buffer *out, uint64_t value)
-{
-    for (; value >= 128; value >>= 7)
-        buffer_append_char(out, (char)(value | 128));
-    buffer_append_char(out, (char)value);
-}
-
-static void put_word(struct buffer *out, uint32_t value)
-{
-    for (int i = 0; i < 4; i++)
-        buffer_append_char(out, (char)(value >> (8 * i)));
-}
 
 /* Whether text is a number that prints as it stands. */
 static bool plain_number(const char *text, size_t len, uint64_t *ret)
@@ -77,10 +65,10 @@ static unsigned kind_of(const char *text, uint64_t *ret_number)
 static void put_text(struct buffer *out, unsigned kind, uint64_t number, const char *text)
 {
     if (kind == TEXT_RAW) {
-        put_varint(out, strlen(text));
+        packed_put_varint(out, strlen(text));
         buffer_append_text(out, text);
     } else if (kind != TEXT_NONE) {
-        put_varint(out, number);
+        packed_put_varint(out, number);
     }
 }
 
@@ -94,10 +82,10 @@ static void put_place(struct buffer *out, const struct cosmos_place *place)
     put_text(out, id_kind, id, place->range);
     put_text(out, etag_kind, etag, place->etag);
     if (place->lsn >= 0)
-        put_varint(out, (uint64_t)place->lsn);
+        packed_put_varint(out, (uint64_t)place->lsn);
     if (place->inside) {
-        put_word(out, place->hash);
-        put_varint(out, place->left);
+        packed_put_word(out, place->hash);
+        packed_put_varint(out, place->left);
     }
 }
 
@@ -108,32 +96,30 @@ int cosmos_position_append(struct buffer *out, const struct cosmos_position *pos
     const struct cosmos_replay *replay = &position->replay;
 
     buffer_append_char(&bytes, VERSION);
-    put_word(&bytes, ranges->container);
-    put_varint(&bytes, (uint64_t)position->issued);
+    packed_put_word(&bytes, ranges->container);
+    packed_put_varint(&bytes, (uint64_t)position->issued);
     buffer_append_char(&bytes,
                        (char)((position->t0 > 0 ? HAS_T0 : 0) | (position->replaying ? REPLAYING : 0) |
                               (position->early.count > 0 ? EARLY : 0)));
     if (position->t0 > 0)
-        put_varint(&bytes, (uint64_t)position->t0);
+        packed_put_varint(&bytes, (uint64_t)position->t0);
     if (position->replaying) {
-        put_word(&bytes, replay->devices);
-        put_varint(&bytes, (uint64_t)replay->after);
-        put_varint(&bytes, replay->device);
-        put_varint(&bytes, (uint64_t)replay->second);
-        put_varint(&bytes, replay->count);
+        packed_put_word(&bytes, replay->devices);
+        packed_put_varint(&bytes, (uint64_t)replay->after);
+        packed_put_varint(&bytes, replay->device);
+        packed_put_varint(&bytes, (uint64_t)replay->second);
+        packed_put_varint(&bytes, replay->count);
     }
-    put_varint(&bytes, ranges->count);
+    packed_put_varint(&bytes, ranges->count);
     for (unsigned i = 0; i < ranges->count; i++)
         put_place(&bytes, &ranges->at[i].place);
     if (position->early.count > 0)
-        put_varint(&bytes, position->early.count);
+        packed_put_varint(&bytes, position->early.count);
     for (unsigned i = 0; i < position->early.count; i++)
-        put_word(&bytes, position->early.at[i]);
-    if (!bytes.failed && buffer_reserve(out, BASE64URL_ENCODED_SIZE(bytes.len)) == 0)
-        out->len += base64url_encode((const unsigned char *)bytes.data, bytes.len, out->data + out->len);
-    bool failed = bytes.failed || out->failed;
+        packed_put_word(&bytes, position->early.at[i]);
+    int r = packed_append_text(out, &bytes);
     buffer_free(&bytes);
-    return failed ? -ENOMEM : 0;
+    return r;
 }
 
 uint32_t cosmos_position_devices(const char *const *device_ids, size_t count)
@@ -147,57 +133,16 @@ uint32_t cosmos_position_devices(const char *const *device_ids, size_t count)
 
 /* --- reading ----------------------------------------------------------------------------------- */
 
-struct reader {
-    const unsigned char *at, *end;
-    bool failed;
-};
-
-static unsigned get_byte(struct reader *in)
-{
-    if (in->at == in->end) {
-        in->failed = true;
-        return 0;
-    }
-    return *in->at++;
-}
-
-static uint64_t get_varint(struct reader *in, uint64_t max)
-{
-    uint64_t value = 0;
-
-    for (unsigned shift = 0; shift < 63; shift += 7) {
-        unsigned byte = get_byte(in);
-        value |= (uint64_t)(byte & 127) << shift;
-        if (byte < 128) {
-            /* One text for one number. */
-            if (value > max || (byte == 0 && shift > 0))
-                break;
-            return value;
-        }
-    }
-    in->failed = true;
-    return 0;
-}
-
-static uint32_t get_word(struct reader *in)
-{
-    uint32_t value = 0;
-
-    for (int i = 0; i < 4; i++)
-        value |= (uint32_t)get_byte(in) << (8 * i);
-    return value;
-}
-
-static void get_text(struct reader *in, unsigned kind, char *out, size_t size)
+static void get_text(struct packed *in, unsigned kind, char *out, size_t size)
 {
     out[0] = '\0';
     if (kind == TEXT_NUMBER || kind == TEXT_QUOTED_NUMBER) {
         const char *quote = kind == TEXT_QUOTED_NUMBER ? "\"" : "";
-        snprintf(out, size, "%s%" PRIu64 "%s", quote, get_varint(in, NUMBER_MAX), quote);
+        snprintf(out, size, "%s%" PRIu64 "%s", quote, packed_varint(in, NUMBER_MAX), quote);
     } else if (kind == TEXT_RAW) {
-        size_t len = get_varint(in, size - 1), i = 0;
+        size_t len = packed_varint(in, size - 1), i = 0;
         for (; i < len; i++) {
-            unsigned c = get_byte(in);
+            unsigned c = packed_byte(in);
             if (c < ' ' || c > '~') { /* it becomes part of a header */
                 in->failed = true;
                 return;
@@ -209,61 +154,61 @@ static void get_text(struct reader *in, unsigned kind, char *out, size_t size)
     }
 }
 
-static void get_place(struct reader *in, struct cosmos_place *place)
+static void get_place(struct packed *in, struct cosmos_place *place)
 {
-    unsigned kinds = get_byte(in);
+    unsigned kinds = packed_byte(in);
 
     if (kinds >= 2 * INSIDE || (kinds & 3) == TEXT_NONE || (kinds & 3) == TEXT_QUOTED_NUMBER)
         in->failed = true;
     get_text(in, kinds & 3, place->range, sizeof place->range);
     get_text(in, kinds >> ETAG_SHIFT & 3, place->etag, sizeof place->etag);
-    place->lsn = (kinds & HAS_LSN) != 0 ? (int64_t)get_varint(in, INT64_MAX / 2) : -1;
+    place->lsn = (kinds & HAS_LSN) != 0 ? (int64_t)packed_varint(in, INT64_MAX / 2) : -1;
     place->inside = (kinds & INSIDE) != 0;
     if (place->inside) {
-        place->hash = get_word(in);
-        place->left = (uint32_t)get_varint(in, COUNT_MAX);
+        place->hash = packed_word(in);
+        place->left = (uint32_t)packed_varint(in, COUNT_MAX);
         in->failed |= place->lsn < 0;
     }
 }
 
 /* Returns the flags. */
-static unsigned get_head(struct reader *in, struct cosmos_position *position)
+static unsigned get_head(struct packed *in, struct cosmos_position *position)
 {
-    position->issued = (int64_t)get_varint(in, TIME_MAX);
-    unsigned flags = get_byte(in);
+    position->issued = (int64_t)packed_varint(in, TIME_MAX);
+    unsigned flags = packed_byte(in);
     if (flags > (HAS_T0 | REPLAYING | EARLY) || (flags & (HAS_T0 | REPLAYING)) == REPLAYING)
         in->failed = true;
     if ((flags & HAS_T0) != 0)
-        position->t0 = (int64_t)get_varint(in, TIME_MAX);
+        position->t0 = (int64_t)packed_varint(in, TIME_MAX);
     if ((flags & REPLAYING) != 0) {
         struct cosmos_replay *replay = &position->replay;
         position->replaying = true;
-        replay->devices = get_word(in);
-        replay->after = (int64_t)get_varint(in, TIME_MAX);
-        replay->device = (unsigned)get_varint(in, TELEMETRY_FOLLOW_DEVICES_MAX);
-        replay->second = (int64_t)get_varint(in, TIME_MAX);
-        replay->count = (unsigned)get_varint(in, COUNT_MAX);
+        replay->devices = packed_word(in);
+        replay->after = (int64_t)packed_varint(in, TIME_MAX);
+        replay->device = (unsigned)packed_varint(in, TELEMETRY_FOLLOW_DEVICES_MAX);
+        replay->second = (int64_t)packed_varint(in, TIME_MAX);
+        replay->count = (unsigned)packed_varint(in, COUNT_MAX);
     }
     return flags;
 }
 
-static void get_early(struct reader *in, struct cosmos_hashes *early)
+static void get_early(struct packed *in, struct cosmos_hashes *early)
 {
-    early->count = (unsigned)get_varint(in, COSMOS_HASHES_MAX);
+    early->count = (unsigned)packed_varint(in, COSMOS_HASHES_MAX);
     in->failed |= early->count == 0;
     for (unsigned i = 0; i < early->count; i++)
-        early->at[i] = get_word(in);
+        early->at[i] = packed_word(in);
 }
 
-static int get_all(struct reader *in, struct cosmos_position *ret_position, struct cosmos_ranges **ret_ranges)
+static int get_all(struct packed *in, struct cosmos_position *ret_position, struct cosmos_ranges **ret_ranges)
 {
     struct cosmos_position position = {0};
 
-    if (get_byte(in) != VERSION)
+    if (packed_byte(in) != VERSION)
         return -EINVAL;
-    uint32_t container = get_word(in);
+    uint32_t container = packed_word(in);
     unsigned flags = get_head(in, &position);
-    unsigned count = (unsigned)get_varint(in, COSMOS_RANGES_MAX);
+    unsigned count = (unsigned)packed_varint(in, COSMOS_RANGES_MAX);
     if (in->failed || count == 0)
         return -EINVAL;
     struct cosmos_ranges *ranges = calloc(1, sizeof *ranges + count * sizeof ranges->at[0]);
@@ -279,7 +224,7 @@ static int get_all(struct reader *in, struct cosmos_position *ret_position, stru
     }
     if ((flags & EARLY) != 0)
         get_early(in, &position.early);
-    if (in->failed || in->at != in->end) {
+    if (!packed_ends(in)) {
         free(ranges);
         return -EINVAL;
     }
@@ -299,6 +244,6 @@ int cosmos_position_parse(const char *text, struct cosmos_position *ret_position
     long len = base64url_decode(text, text_len, bytes);
     if (len < 0)
         return -EINVAL;
-    struct reader in = {.at = bytes, .end = bytes + len};
+    struct packed in = {.at = bytes, .end = bytes + len};
     return get_all(&in, ret_position, ret_ranges);
 }

@@ -155,6 +155,7 @@ static int apply_readings(struct sqlite_group *group, struct sqlite_write *write
     if (rc != SQLITE_OK)
         return rc;
     struct sqlite_row row = {.key = touch->key, .ts = at, .expires = expiry(at, write->ttl_s)};
+    write->seq = group->seq + 1;
     for (size_t i = 0; i < write->count && rc == SQLITE_OK; i++) {
         row.seq = ++group->seq;
         row.data = write->readings[i].data;

@@ -74,6 +74,8 @@ static int open_connections(struct sqlite_db *db, const char *path, char *messag
     int rc = sqlite_schema_connect(db, true, &connection);
     int r = rc == SQLITE_OK ? sqlite_schema_open(db, connection, reason, sizeof reason)
                             : sqlite_schema_describe(rc, sqlite3_errstr(rc), reason, sizeof reason);
+    if (r == 0 && (rc = sqlite_schema_identity(connection, &db->identity)) != SQLITE_OK)
+        r = sqlite_schema_describe(rc, sqlite3_errstr(rc), reason, sizeof reason);
     if (r != 0) {
         sqlite3_close(connection);
         return refuse(path, r, reason, message, size);
@@ -101,8 +103,13 @@ static int init_locks(struct sqlite_db *db)
     r = uv_rwlock_init(&db->gate.lock);
     if (r != 0)
         goto fail_lock;
+    r = sqlite_feed_init(&db->feed);
+    if (r != 0)
+        goto fail_feed;
     return 0;
 
+fail_feed:
+    uv_rwlock_destroy(&db->gate.lock);
 fail_lock:
     uv_mutex_destroy(&db->gate.turnstile);
 fail_turnstile:
@@ -118,6 +125,7 @@ int sqlite_db_open(const struct sqlite_db_options *options, struct sqlite_db **r
     if (db == NULL)
         return refuse(path, -ENOMEM, "out of memory", message, message_size);
     db->clock = options->clock;
+    db->ttl_s = options->ttl_s;
     db->lock_fd = -1;
     int r = init_locks(db);
     if (r != 0) {
@@ -149,6 +157,7 @@ void sqlite_db_close(struct sqlite_db *db)
     sqlite_writer_free(writer);
     if (db->lock_fd >= 0)
         close(db->lock_fd);
+    sqlite_feed_free(&db->feed);
     uv_rwlock_destroy(&db->gate.lock);
     uv_mutex_destroy(&db->gate.turnstile);
     uv_mutex_destroy(&db->readers_lock);

@@ -44,6 +44,7 @@ static const char *const statement_sql[STATEMENT_COUNT] = {
               " WHERE expires <= ?1 ORDER BY expires LIMIT ?2)",
     [FIRST_EXPIRY] = "SELECT min(expires) FROM telemetry",
     [LAST_GIVEN] = "SELECT max(last_seq), max(last_at) FROM devices",
+    [ADD_TURN] = "INSERT INTO turns(seq, ts) VALUES(?1, ?2)",
     [PROBE] = "PRAGMA user_version=1", /* writes a page without changing anything */
 };
 
@@ -100,8 +101,19 @@ static int64_t second_of_group(struct sqlite_group *group, int64_t now)
 {
     if (now < group->newest && group->newest - now <= CLOCK_HOLD_S)
         return group->newest;
+    group->turned |= now < group->newest;
     group->newest = now;
     return now;
+}
+
+/* The readings of this transaction are the first ones that may be older than what was stored before. */
+static int note_turn(struct sqlite_group *group, int64_t at)
+{
+    if (!group->turned)
+        return SQLITE_OK;
+    sqlite3_bind_int64(group->statements[ADD_TURN], 1, group->seq + 1);
+    sqlite3_bind_int64(group->statements[ADD_TURN], 2, at);
+    return sqlite_group_step(group, ADD_TURN);
 }
 
 static bool runs(const struct sqlite_group *group, const struct sqlite_write *write)
@@ -119,6 +131,8 @@ static int transact(struct sqlite_group *group, struct sqlite_write *first, bool
     sqlite_gate_write_lock(&group->db->gate);
     sqlite_apply_begin(group);
     int rc = sqlite_group_step(group, BEGIN);
+    if (rc == SQLITE_OK)
+        rc = note_turn(group, at);
     for (struct sqlite_write *write = first; write != NULL && rc == SQLITE_OK;
          write = alone ? NULL : write->next) {
         if (!runs(group, write))
@@ -134,7 +148,9 @@ static int transact(struct sqlite_group *group, struct sqlite_write *first, bool
         rc = sweep(group, now, readings < SWEEP_ROWS_LEAST / 2 ? SWEEP_ROWS_LEAST : readings * 2);
     if (rc == SQLITE_OK)
         rc = sqlite_group_step(group, COMMIT);
-    if (rc != SQLITE_OK)
+    if (rc == SQLITE_OK)
+        group->turned = false;
+    else
         roll_back(group);
     sqlite_gate_write_unlock(&group->db->gate);
     return rc;
@@ -274,6 +290,7 @@ int sqlite_group_new(struct sqlite_db *db, sqlite3 *connection, struct sqlite_gr
     }
     group->seq = given[0];
     group->newest = given[1];
+    group->db->feed.point = (struct sqlite_point){.seq = given[0], .second = given[1]};
     sqlite3_wal_hook(connection, on_log_growth, group);
     *ret_group = group;
     return SQLITE_OK;

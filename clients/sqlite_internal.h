@@ -8,6 +8,7 @@
  *     sqlite_apply.c     what each kind of write does inside it
  *     sqlite_reader.c    reads on libuv's pool, each with a connection of its own
  *     sqlite_store.c     telemetry_store.h        sqlite_registry.c    device_registry.h
+ *     sqlite_feed.h      what is stored, as it is stored, and what follows it (telemetry_follow.h)
  *
  * Threads: a worker starts and cancels operations and is called back; the writer's thread owns struct
  * sqlite_group; a read belongs to a pool thread from on_work to its end. What is shared says which lock
@@ -22,6 +23,9 @@
 #include <stdatomic.h>
 
 struct sqlite_writer;
+struct sqlite_write;
+struct sqlite_node;
+struct sqlite_batch;
 
 /* A database in memory knows no snapshots: SQLite answers SQLITE_BUSY to a reader while a transaction is
  * open, and to a commit while somebody reads. So there readers and the writer take turns; for a file the gate
@@ -30,6 +34,21 @@ struct sqlite_gate {
     bool active;
     uv_mutex_t turnstile; /* held while the writer waits, so that a stream of readers cannot keep it out */
     uv_rwlock_t lock;
+};
+
+/* A moment in the order of storing. */
+struct sqlite_point {
+    int64_t seq;    /* the last one stored until then */
+    int64_t second; /* nothing that was stored later has a smaller timestamp, but after a turn of the clock */
+};
+
+/* What was stored last (sqlite_feed.c); all under the lock. */
+struct sqlite_feed {
+    uv_mutex_t lock;
+    struct sqlite_point point;
+    struct sqlite_batch *first, *last; /* kept */
+    size_t bytes, count;
+    struct sqlite_node *nodes; /* the workers on which somebody follows */
 };
 
 struct sqlite_db {
@@ -42,6 +61,9 @@ struct sqlite_db {
     struct sqlite_reader
         *readers; /* idle connections, under readers_lock; at most one per thread of libuv's pool */
     struct sqlite_writer *writer;
+    int64_t identity; /* random, of the file */
+    int64_t ttl_s;    /* a position that is older is too old; 0: none is */
+    struct sqlite_feed feed;
 };
 
 /* The result that an SQLite result code means. */
@@ -64,6 +86,18 @@ const char *sqlite_schema_foreign(int fd, const char *path);
  * with a reason (no file name, one line) in `reason`. */
 int sqlite_schema_open(const struct sqlite_db *db, sqlite3 *connection, char *reason, size_t size);
 
+/* The random number that the file carries. Returns an SQLite result code. */
+int sqlite_schema_identity(sqlite3 *connection, int64_t *ret);
+
+/* --- sqlite_feed.c ----------------------------------------------------------------------------- */
+
+int sqlite_feed_init(struct sqlite_feed *feed); /* 0 or a negative libuv error */
+void sqlite_feed_free(struct sqlite_feed *feed);
+
+/* On the writer's thread: these writes (linked by next) are durable, as far as their results say so; newest:
+ * the second of the newest reading. Comes before anybody hears of it. */
+void sqlite_feed_stored(struct sqlite_feed *feed, const struct sqlite_write *first, int64_t newest);
+
 /* --- sqlite_reader.c --------------------------------------------------------------------------- */
 
 enum sqlite_query {
@@ -74,6 +108,8 @@ enum sqlite_query {
     QUERY_LATEST,
     QUERY_STATUS,
     QUERY_LIST,
+    QUERY_STORED,
+    QUERY_TURNS,
     QUERY_COUNT
 };
 
@@ -137,6 +173,7 @@ struct sqlite_write {
     const char *device_id;
     int64_t ttl_s;
     int64_t at;        /* WRITE_BACKFILL, WRITE_NOTE: given; WRITE_READINGS: the answer */
+    int64_t seq;       /* the answer: of the first reading; the others follow it */
     const char *patch; /* WRITE_PATCH */
     size_t patch_len;
     size_t count; /* readings */
@@ -197,6 +234,7 @@ enum sqlite_statement {
     SWEEP,
     FIRST_EXPIRY,
     LAST_GIVEN,
+    ADD_TURN,
     PROBE,
     STATEMENT_COUNT
 };
@@ -226,6 +264,7 @@ struct sqlite_group {
     int64_t seq;          /* the last one given */
     int64_t newest;       /* the second of the newest reading */
     int64_t first_expiry; /* no row expires before; INT64_MAX: there is none */
+    bool turned;          /* the clock stepped back, and that is not yet committed */
     bool faulted;         /* the last transaction that wrote could not be committed */
     int log_pages, checkpoint_at;
     bool log_waits; /* the log holds pages that are not in the file */

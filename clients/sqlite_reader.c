@@ -24,6 +24,9 @@ static const char *const query_sql[QUERY_COUNT] = {
                      " AND expires > ?2 ORDER BY ts DESC, seq DESC LIMIT 1",
     [QUERY_STATUS] = DEVICE " WHERE id=?1",
     [QUERY_LIST] = DEVICE " WHERE id > ?1 ORDER BY id LIMIT ?2",
+    /* (?2, ?6): the reading before; the seqs (?3, ?7] */
+    [QUERY_STORED] = RANGE " AND (ts, seq) > (?2, ?6) AND seq > ?3 AND seq <= ?7" ASCENDING,
+    [QUERY_TURNS] = "SELECT seq, ts FROM turns WHERE seq > ?1 ORDER BY seq LIMIT 2",
 };
 
 enum upstream_status sqlite_db_status(int rc)

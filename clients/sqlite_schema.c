@@ -55,6 +55,18 @@ static const char create_sql[] =
     "CREATE INDEX telemetry_expires ON telemetry(expires);"
     "COMMIT;";
 
+/* Made at every opening, for files of before there were streams; a telemetryd of then does not mind them.
+ * turns: from seq on readings may have timestamps before those of earlier ones, down to ts. */
+static const char streams_sql[] =
+    "BEGIN IMMEDIATE;"
+    "CREATE TABLE IF NOT EXISTS turns("
+    " seq INTEGER PRIMARY KEY,"
+    " ts INTEGER NOT NULL"
+    ") STRICT;"
+    "CREATE TABLE IF NOT EXISTS identity(number INTEGER NOT NULL) STRICT;"
+    "INSERT INTO identity SELECT random() WHERE NOT EXISTS (SELECT 1 FROM identity);"
+    "COMMIT;";
+
 static const char every_connection_sql[] = "PRAGMA trusted_schema=OFF;"
                                            "PRAGMA cell_size_check=ON;"
                                            "PRAGMA temp_store=MEMORY;"
@@ -252,5 +264,14 @@ int sqlite_schema_open(const struct sqlite_db *db, sqlite3 *connection, char *re
     int r = empty ? 0 : check_pages(db, connection, reason, size);
     if (r == 0)
         r = check_objects(connection, reason, size);
-    return r != 0 ? r : use_log(db, connection, reason, size);
+    if (r == 0)
+        r = use_log(db, connection, reason, size);
+    if (r == 0 && (rc = sqlite3_exec(connection, streams_sql, NULL, NULL, NULL)) != SQLITE_OK)
+        r = describe(connection, rc, reason, size);
+    return r;
+}
+
+int sqlite_schema_identity(sqlite3 *connection, int64_t *ret)
+{
+    return query_integer(connection, "SELECT number FROM identity", ret);
 }

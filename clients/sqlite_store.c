@@ -1,7 +1,7 @@
 /*
  * The embedded database as a telemetry store: pages built straight from the rows.
  */
-#include "sqlite_internal.h"
+#include "sqlite_feed.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -24,6 +24,7 @@ struct sqlite_store {
     struct sqlite_db *db;
     uv_loop_t *loop;
     struct mailbox *mailbox;
+    struct sqlite_node *node;
 };
 
 struct range_read {
@@ -345,8 +346,17 @@ static struct operation *store_check(struct telemetry_store *base, uint64_t dead
     return sqlite_writer_submit(store->db->writer, write);
 }
 
+static struct operation *store_follow(struct telemetry_store *base,
+                                      const struct telemetry_follow_request *request,
+                                      telemetry_followed_cb *done, void *ctx)
+{
+    return sqlite_follow(((struct sqlite_store *)base)->node, request, done, ctx);
+}
+
 static void store_free(struct telemetry_store *base)
 {
+    if (base != NULL)
+        sqlite_node_free(((struct sqlite_store *)base)->node);
     free(base);
 }
 
@@ -355,6 +365,7 @@ static const struct telemetry_store_ops store_ops = {
     .read_range = store_read_range,
     .latest = store_latest,
     .write = store_write,
+    .follow = store_follow,
     .check = store_check,
     .free = store_free,
 };
@@ -365,5 +376,9 @@ struct telemetry_store *sqlite_store_new(struct sqlite_db *db, uv_loop_t *loop, 
     if (store == NULL)
         return NULL;
     *store = (struct sqlite_store){.store.ops = &store_ops, .db = db, .loop = loop, .mailbox = mailbox};
-    return &store->store;
+    store->node = sqlite_node_new(db, loop, mailbox);
+    if (store->node != NULL)
+        return &store->store;
+    free(store);
+    return NULL;
 }

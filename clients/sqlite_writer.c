@@ -320,6 +320,7 @@ static void serve_group(struct sqlite_writer *writer)
     group = without_cancelled(writer, group);
     uv_mutex_unlock(&writer->lock);
     uint64_t run_us = group != NULL ? sqlite_group_run(writer->group, group) : 0;
+    sqlite_feed_stored(&writer->db->feed, group, writer->group->newest);
     uv_mutex_lock(&writer->lock);
     acknowledge(writer, group);
     writer->last_run_us = run_us;

@@ -28,6 +28,7 @@ struct sqlite_db;
 struct sqlite_db_options {
     const char *path;   /* a file, or ":memory:" (shared by the process, gone with it) */
     struct clock clock; /* for timestamps and expiry */
+    int64_t ttl_s;      /* how long readings live: streams resume from no older position; 0: from any */
 };
 
 /* Opens or creates the database and starts the writer. On failure returns a negative errno-like code and
