@@ -32,6 +32,9 @@ struct config {
     size_t max_body;
     enum log_level log_level;
     int64_t ttl_s;
+    size_t stream_buffer; /* bytes that may wait for one listener */
+    uint64_t stream_heartbeat_ms;
+    uint64_t feed_interval_ms;
     bool demo;
 
     bool has_cosmos;                       /* else embedded */

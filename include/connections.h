@@ -9,6 +9,7 @@
  *   head      first byte of a head until its last    HEAD_MS, then 408
  *   idle      between requests                       IDLE_MS, then closed
  *   request   head complete until its answer is out  the request's deadline + ANSWER_MS, then cut off
+ *   stream    left libmicrohttpd for stream.h, which watches it itself
  *   lingering refused; the answer is sent and what still comes is thrown away, so that the client can read
  *             the answer before the connection is reset   LINGER_MS, then closed
  *
@@ -53,7 +54,8 @@ enum connection_phase {
     CONNECTION_HEAD,
     CONNECTION_REQUEST,
     CONNECTION_LINGERING,
-    CONNECTION_CLOSING, /* shut down by us; libmicrohttpd has not noticed yet */
+    CONNECTION_CLOSING, /* shut down by us, or detached; libmicrohttpd has not noticed yet */
+    CONNECTION_STREAM,
     CONNECTION_PHASES
 };
 
@@ -64,6 +66,7 @@ struct connection {
     struct tls_session *tls; /* NULL: plain */
     struct framing framing;
     bool metrics_only; /* came in through the metrics address */
+    bool detached;     /* its socket is another connection's now: libmicrohttpd gets nothing from it */
     bool refused;      /* the framing's fault was answered, or will be when the requests before it are */
     struct connection *prev, *next; /* in its phase's list, oldest first */
 
@@ -113,6 +116,14 @@ bool connections_make_room(struct connections *connections, const struct sockadd
  * reset. */
 struct connection *connections_open(struct connections *connections, int fd, const struct sockaddr *from);
 void connections_closed(struct connections *connections, struct connection *connection);
+
+/* Takes the socket of a connection that is in a request away from libmicrohttpd: another descriptor, with a
+ * struct connection of its own, in CONNECTION_STREAM; TLS and the places that it has are handed over. What
+ * libmicrohttpd still does to the old one reaches nobody. It is the caller's to close with
+ * connections_close_stream(). 0, -ENOMEM or another negative errno, and then nothing has changed. */
+int connections_detach(struct connections *connections, struct connection *connection,
+                       struct connection **ret_stream);
+void connections_close_stream(struct connections *connections, struct connection *stream);
 
 /* The real functions. */
 struct connections_io {

@@ -29,6 +29,11 @@ void metrics_upstream(struct metrics *metrics, const char *upstream, const char 
 void metrics_retry(struct metrics *metrics, const char *upstream, const char *operation);
 void metrics_request_units(struct metrics *metrics, double units);
 
+/* A stream began (1) or ended (-1); a reading was delivered to one; one lost its place. */
+void metrics_stream(struct metrics *metrics, int n);
+void metrics_stream_reading(struct metrics *metrics);
+void metrics_stream_resync(struct metrics *metrics);
+
 /* Appends the text of all workers' counters and the process's own. */
 void metrics_write(struct buffer *out, struct metrics *const *workers, size_t count);
 

@@ -18,6 +18,7 @@ enum param_type {
     PARAM_INTEGER, /* min..max */
     PARAM_POINT,   /* a point in time, time_parse_point() */
     PARAM_CHOICE,  /* one of `choices`, exactly */
+    PARAM_DEVICES, /* 1..max device ids, separated by commas */
     PARAM_CURSOR   /* 1..max bytes of A-Za-z0-9-_ (base64url); a bad one is InvalidCursor */
 };
 

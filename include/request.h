@@ -35,6 +35,7 @@ struct request {
     char device_id[DEVICE_ID_MAX + 1]; /* of the path, checked; "" where the route has none */
     struct access access;
     struct param_value params[PARAMS_MAX];
+    struct stream *stream; /* what the answer turns into; its own once it is handed over */
     struct buffer body;
     int64_t now_us;       /* the one reading of the wall clock that this request's answer goes by */
     uint64_t deadline_ms; /* bounds everything that is done for it */
@@ -54,6 +55,7 @@ struct request {
     struct route_match match;
     size_t discarded; /* bytes of a body that nobody wants */
     bool admitted; /* its caller may make it, and it has no fault of its own: without this no handler runs */
+    bool is_http_1_0, detached;
     bool begun, handled, counted, suspended, queued, too_large;
     char *scratch; /* of the parameters */
     char target[];

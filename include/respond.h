@@ -11,6 +11,7 @@
 #include <stddef.h>
 
 struct request;
+struct stream;
 
 #define RESPOND_JSON_TYPE "application/json; charset=utf-8"
 
@@ -30,6 +31,9 @@ void respond_static(struct request *request, unsigned status, const char *conten
 void respond_text(struct request *request, unsigned status, const char *content_type, struct buffer *text);
 
 void respond_empty(struct request *request, unsigned status);
+
+/* 200; the connection becomes the stream's, which is taken over. For HEAD it is not started. */
+void respond_stream(struct request *request, struct stream *stream);
 
 void respond_problem(struct request *request, const struct problem *problem);
 void respond_problem_code(struct request *request, enum problem_code code, const char *detail);

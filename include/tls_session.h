@@ -27,6 +27,9 @@ struct tls_session;
 int tls_session_new(struct tls *tls, int fd, struct tls_session **ret_session);
 void tls_session_free(struct tls_session *session); /* accepts NULL */
 
+/* The same socket is reached through another descriptor from now on. */
+void tls_session_move(struct tls_session *session, int fd);
+
 /* Goes on with the handshake. 0: done. -EAGAIN: waits for the client. -EPROTO: it failed, or is no TLS at
  * all; an alert was sent where one may be. */
 int tls_session_handshake(struct tls_session *session);

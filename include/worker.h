@@ -23,6 +23,7 @@
 #include "metrics.h"
 #include "rate_limit.h"
 #include "sqlite_db.h"
+#include "stream.h"
 #include "telemetry_store.h"
 #include "token_cache.h"
 
@@ -53,6 +54,7 @@ struct server {
     unsigned max_in_flight;           /* requests that may wait at once, in the process */
     atomic_uint connections;
     atomic_uint in_flight;
+    atomic_uint streams; /* listeners, in the process */
     atomic_bool draining;
 };
 
@@ -68,6 +70,7 @@ struct worker {
     struct azure_agent *azure; /* NULL without server->azure */
     struct key_agent *keys;    /* NULL without authentication, and so is the next */
     struct token_cache *tokens;
+    struct streams streams;
     struct gzip *gzip;                 /* made with the first answer that needs it */
     struct http_client *identity_http; /* key sets and tokens, which must not wait behind upstream calls */
 

@@ -13,6 +13,8 @@
 enum { TELEMETRY_HOURS, TELEMETRY_FROM, TELEMETRY_TO, TELEMETRY_ORDER, TELEMETRY_LIMIT, TELEMETRY_CURSOR };
 /* The parameters of GET /devices. */
 enum { DEVICES_LIMIT, DEVICES_CURSOR };
+/* Those of the streams; one device's has no `devices`. */
+enum { STREAM_FROM, STREAM_DEVICES };
 
 /* In the order of telemetry_formats. */
 enum telemetry_format { TELEMETRY_JSON, TELEMETRY_CSV, TELEMETRY_NDJSON };
@@ -28,6 +30,12 @@ struct telemetry_write_state {
     struct reading_body body;
     struct upstream_result result; /* how the write ended, while the registry is told */
     size_t stored;
+};
+
+struct stream_state {
+    const char *device_ids[TELEMETRY_FOLLOW_DEVICES_MAX];
+    size_t count;
+    char *ids; /* what they point into; NULL for the one of the path */
 };
 
 struct devices_state {
@@ -46,6 +54,9 @@ void telemetry_read_release(struct request *request);
 void telemetry_latest(struct request *request);
 void telemetry_write(struct request *request);
 void telemetry_write_release(struct request *request);
+void stream_device(struct request *request);
+void stream_devices(struct request *request);
+void stream_devices_release(struct request *request);
 void device_status_read(struct request *request);
 void devices_list(struct request *request);
 void devices_list_release(struct request *request);

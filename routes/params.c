@@ -42,6 +42,19 @@ static bool base64url_text(const char *text, double max)
     return len > 0 && text[len] == '\0' && (double)len <= max;
 }
 
+static bool device_list(const char *text, double max)
+{
+    for (double count = 1; count <= max; count++) {
+        size_t len = strcspn(text, ",");
+        if (!device_id_valid(text, len))
+            return false;
+        if (text[len] == '\0')
+            return true;
+        text += len + 1;
+    }
+    return false;
+}
+
 static bool parse_value(const struct param *param, int64_t now_us, struct param_value *value)
 {
     const char *text = value->text;
@@ -61,6 +74,7 @@ static bool parse_value(const struct param *param, int64_t now_us, struct param_
                 return true;
             }
         return false;
+    case PARAM_DEVICES: return device_list(text, param->max);
     case PARAM_CURSOR: return base64url_text(text, param->max);
     }
     return false;

@@ -24,6 +24,17 @@ static const struct param telemetry_params[] = {
     {0},
 };
 
+#define STREAM_FROM_ROW [STREAM_FROM] = {"from", PARAM_POINT, .accepts = POINT}
+
+static const struct param stream_params[] = {STREAM_FROM_ROW, {0}};
+
+static const struct param stream_devices_params[] = {
+    STREAM_FROM_ROW,
+    [STREAM_DEVICES] = {"devices", PARAM_DEVICES, 1, TELEMETRY_FOLLOW_DEVICES_MAX,
+                        .accepts = "devices must name 1 to 100 devices, separated by commas"},
+    {0},
+};
+
 static const struct param devices_params[] = {
     [DEVICES_LIMIT] = {"limit", PARAM_INTEGER, 1, 1000,
                        .accepts = "limit must be a whole number from 1 to 1000"},
@@ -40,6 +51,10 @@ const struct route routes[] = {
      sizeof(struct telemetry_write_state), telemetry_write, telemetry_write_release, 0},
     {"GET", "/devices/{deviceId}/telemetry/latest", NULL, NULL, "readLatestReading",
      PERMISSION_TELEMETRY_READ, 0, telemetry_latest, NULL, 0},
+    {"GET", "/devices/{deviceId}/telemetry/stream", stream_params, NULL, "followDevice",
+     PERMISSION_TELEMETRY_READ, sizeof(struct stream_state), stream_device, NULL, 0},
+    {"GET", "/telemetry/stream", stream_devices_params, NULL, "followDevices", PERMISSION_TELEMETRY_READ,
+     sizeof(struct stream_state), stream_devices, stream_devices_release, 0},
     {"GET", "/devices/{deviceId}/status", NULL, NULL, "readDeviceStatus", PERMISSION_DEVICE_READ, 0,
      device_status_read, NULL, 0},
     {"PATCH", "/devices/{deviceId}/reported", NULL, json_patch, "patchReportedProperties",

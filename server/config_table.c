@@ -96,6 +96,39 @@ const struct setting settings[SETTING_COUNT] = {
             .accepted = "whole seconds from 1s to 3650d (a whole number and ms, s, m, h or d)",
             .help = "how long a stored reading lives",
         },
+    [SETTING_STREAM_BUFFER] =
+        {
+            .name = "TELEMETRYD_STREAM_BUFFER",
+            .fallback = "256KiB",
+            .parse = parse_size,
+            FIELD(stream_buffer),
+            .least = 4096,
+            .most = 64 * MiB,
+            .accepted = "a size from 4KiB to 64MiB (a whole number and nothing, KiB, MiB or GiB)",
+            .help = "what may wait for one listener of a stream before it is resynced",
+        },
+    [SETTING_STREAM_HEARTBEAT] =
+        {
+            .name = "TELEMETRYD_STREAM_HEARTBEAT",
+            .fallback = "15s",
+            .parse = parse_duration_ms,
+            FIELD(stream_heartbeat_ms),
+            .least = 100,
+            .most = 3600000,
+            .accepted = "a duration from 100ms to 1h (a whole number and ms, s, m, h or d)",
+            .help = "how often a stream says that it is there",
+        },
+    [SETTING_FEED_INTERVAL] =
+        {
+            .name = "TELEMETRYD_FEED_INTERVAL",
+            .fallback = "1s",
+            .parse = parse_duration_ms,
+            FIELD(feed_interval_ms),
+            .least = 100,
+            .most = 60000,
+            .accepted = "a duration from 100ms to 1m (a whole number and ms, s, m, h or d)",
+            .help = "how often Cosmos DB's change feed is asked while somebody listens",
+        },
     [SETTING_COSMOS_CONNECTION] =
         {
             .name = "COSMOS_CONNECTION",

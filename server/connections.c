@@ -240,6 +240,42 @@ void connections_closed(struct connections *connections, struct connection *c)
     free(c);
 }
 
+int connections_detach(struct connections *connections, struct connection *c, struct connection **ret_stream)
+{
+    int fd = fcntl(c->fd, F_DUPFD_CLOEXEC, 0);
+    if (fd < 0)
+        return -errno;
+    struct connection *stream = calloc(1, sizeof *stream);
+    if (stream == NULL || reserve_fd(connections, fd) != 0) {
+        free(stream);
+        close(fd);
+        return -ENOMEM;
+    }
+    *stream = (struct connection){.fd = fd, .tls = c->tls, .address = c->address, .counted = c->counted};
+    if (c->tls != NULL)
+        tls_session_move(c->tls, fd);
+    connections->by_fd[fd] = stream;
+    connections->open++;
+    atomic_fetch_add_explicit(connections->options.count, 1, memory_order_relaxed);
+    enter(connections, stream, CONNECTION_STREAM);
+
+    c->tls = NULL;
+    c->counted = false;
+    c->detached = true;
+    connections_stalls_not(connections, c);
+    connections_move(connections, c, CONNECTION_CLOSING);
+    *ret_stream = stream;
+    return 0;
+}
+
+void connections_close_stream(struct connections *connections, struct connection *stream)
+{
+    int fd = stream->fd;
+    connections_say_end(stream);
+    connections_closed(connections, stream);
+    close(fd);
+}
+
 void connections_request_begins(struct connections *connections, struct connection *c)
 {
     connections_move(connections, c, CONNECTION_REQUEST);

@@ -65,6 +65,10 @@ ssize_t connections_receive(const struct connections_io *io, int fd, void *buffe
     struct connection *c = lookup(connections, fd);
     if (c == NULL)
         return io->receive(fd, buffer, size, flags);
+    if (c->detached) {
+        errno = EAGAIN;
+        return -1;
+    }
     if (c->phase == CONNECTION_HANDSHAKE && !shake_hands(connections, c) && c->phase == CONNECTION_HANDSHAKE)
         return -1;
     if (c->phase == CONNECTION_LINGERING)
@@ -107,6 +111,10 @@ ssize_t connections_send(const struct connections_io *io, int fd, const struct m
     struct connection *c = lookup(connections, fd);
     if (c == NULL)
         return io->send(fd, message, flags);
+    if (c->detached) {
+        errno = EPIPE;
+        return -1;
+    }
     ssize_t n = c->tls != NULL ? tls_session_send(c->tls, message->msg_iov, message->msg_iovlen)
                                : io->send(fd, message, flags);
     if (c->phase != CONNECTION_REQUEST)
@@ -122,6 +130,8 @@ ssize_t connections_send(const struct connections_io *io, int fd, const struct m
 int connections_shutdown(const struct connections_io *io, int fd, int how)
 {
     const struct connection *c = lookup(connections_current(), fd);
+    if (c != NULL && c->detached)
+        return 0; /* it acts on the socket, not on the descriptor */
     if (c != NULL && how != SHUT_RD)
         connections_say_end(c);
     return io->shutdown(fd, how);

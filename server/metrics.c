@@ -53,7 +53,8 @@ struct metrics {
     struct family requests; /* method, route */
     struct family upstream; /* upstream, operation */
     struct family retries;  /* upstream, operation */
-    _Atomic int64_t active_requests;
+    _Atomic int64_t active_requests, streams;
+    _Atomic int64_t stream_readings, stream_resyncs;
     _Atomic double request_units;
 };
 
@@ -146,23 +147,23 @@ static const char *static_method(const char *method)
     return other;
 }
 
-static void add_active(struct metrics *metrics, int64_t n)
+static void add_number(_Atomic int64_t *number, int64_t n)
 {
-    int64_t active = atomic_load_explicit(&metrics->active_requests, memory_order_relaxed);
-    atomic_store_explicit(&metrics->active_requests, active + n, memory_order_relaxed);
+    atomic_store_explicit(number, atomic_load_explicit(number, memory_order_relaxed) + n,
+                          memory_order_relaxed);
 }
 
 void metrics_request_begin(struct metrics *metrics, const char *method, const char *route)
 {
     (void)method;
     (void)route;
-    add_active(metrics, 1);
+    add_number(&metrics->active_requests, 1);
 }
 
 void metrics_request_end(struct metrics *metrics, const char *method, const char *route, unsigned status,
                          unsigned long duration_us)
 {
-    add_active(metrics, -1);
+    add_number(&metrics->active_requests, -1);
     observe(find_series(&metrics->requests, static_method(method), route, status), duration_us);
 }
 
@@ -183,6 +184,21 @@ void metrics_request_units(struct metrics *metrics, double units)
         return;
     double sum = atomic_load_explicit(&metrics->request_units, memory_order_relaxed);
     atomic_store_explicit(&metrics->request_units, sum + units, memory_order_relaxed);
+}
+
+void metrics_stream(struct metrics *metrics, int n)
+{
+    add_number(&metrics->streams, n);
+}
+
+void metrics_stream_reading(struct metrics *metrics)
+{
+    add_number(&metrics->stream_readings, 1);
+}
+
+void metrics_stream_resync(struct metrics *metrics)
+{
+    add_number(&metrics->stream_resyncs, 1);
 }
 
 /* --- the text ---------------------------------------------------------------------------------- */
@@ -345,12 +361,15 @@ static void write_counts(const struct scrape *scrape, const struct metric *metri
     write_sums(scrape, metric, write_count);
 }
 
-static void write_active(const struct scrape *scrape, const struct metric *metric)
+/* A gauge or a counter without labels. */
+static void write_number(const struct scrape *scrape, const struct metric *metric)
 {
-    int64_t active = 0;
+    int64_t sum = 0;
     for (size_t w = 0; w < scrape->count; w++)
-        active += atomic_load_explicit(&scrape->workers[w]->active_requests, memory_order_relaxed);
-    buffer_printf(scrape->out, "%s %lld\n", metric->name, (long long)active);
+        sum +=
+            atomic_load_explicit((const _Atomic int64_t *)((const char *)scrape->workers[w] + metric->offset),
+                                 memory_order_relaxed);
+    buffer_printf(scrape->out, "%s %lld\n", metric->name, (long long)sum);
 }
 
 static void write_request_units(const struct scrape *scrape, const struct metric *metric)
@@ -385,7 +404,12 @@ static const struct metric table[] = {
      write_histograms,
      OF_WORKER(requests),
      {"method", "route", "status"}},
-    {"http_server_active_requests", "gauge", "Requests under way.", write_active},
+    {"http_server_active_requests", "gauge", "Requests under way.", write_number, OF_WORKER(active_requests)},
+    {"telemetryd_streams", "gauge", "Listeners of streams.", write_number, OF_WORKER(streams)},
+    {"telemetryd_stream_readings_total", "counter", "Readings delivered to listeners.", write_number,
+     OF_WORKER(stream_readings)},
+    {"telemetryd_stream_resyncs_total", "counter", "Times that a listener lost its place.", write_number,
+     OF_WORKER(stream_resyncs)},
     {"telemetryd_upstream_request_duration_seconds",
      "histogram",
      "Time of one attempt at an upstream; status 0 where no answer came.",

@@ -6,9 +6,11 @@
 #include "random_id.h"
 #include "respond.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <time.h>
 
 /* A body that is too large is read to its end and then refused with 413, so that the client sees the answer
  * rather than a reset; but not for ever. */
@@ -307,11 +309,56 @@ static void leave_flight(struct request *request)
     request->counted = false;
 }
 
+static enum MHD_Result append_field(void *cls, enum MHD_ValueKind kind, const char *name, const char *value)
+{
+    buffer_printf(cls, "%s: %s\r\n", name, value);
+    return MHD_YES;
+}
+
+/* The head that libmicrohttpd would write, but for the length of a body that has none. */
+static void write_stream_head(const struct request *request, struct buffer *head)
+{
+    char date[64];
+    time_t now = request->now_us / 1000000;
+    struct tm tm;
+
+    gmtime_r(&now, &tm);
+    strftime(date, sizeof date, "%a, %d %b %Y %H:%M:%S GMT", &tm);
+    buffer_printf(head, "HTTP/1.1 200 OK\r\nDate: %s\r\n", date);
+    MHD_get_response_headers(request->response, append_field, head);
+    buffer_append_text(head, request->is_http_1_0 ? "Connection: close\r\n\r\n"
+                                                  : "Transfer-Encoding: chunked\r\n\r\n");
+}
+
+/* The stream leaves with the connection. libmicrohttpd is told to close what it still has of it. */
+static enum MHD_Result detach(struct request *request)
+{
+    struct buffer head = {0};
+    struct connection *connection = NULL;
+
+    write_stream_head(request, &head);
+    int r = head.failed ? -ENOMEM
+                        : connections_detach(request->worker->connections, request->connection, &connection);
+    if (r == 0) {
+        request->connection = NULL;
+        stream_start(request->stream, connection, &head, !request->is_http_1_0);
+        request->stream = NULL;
+        request->detached = true;
+    }
+    buffer_free(&head);
+    request->queued = true;
+    leave_flight(request);
+    return MHD_NO;
+}
+
 /* Hands the answer over to libmicrohttpd. */
 static enum MHD_Result queue(struct request *request)
 {
     if (request->response == NULL)
         return MHD_NO; /* no memory even for an error: the connection is closed */
+    if (request->stream != NULL && request->status == 200 && request->connection != NULL &&
+        strcmp(request->method, "HEAD") != 0)
+        return detach(request);
     if (request->worker->draining || request->too_large || request->match.kind == ROUTE_BAD_TARGET)
         MHD_add_response_header(request->response, "Connection", "close");
     enum MHD_Result r = MHD_queue_response(request->mhd, request->status, request->response);
@@ -363,6 +410,7 @@ enum MHD_Result request_on_access(void *cls, struct MHD_Connection *mhd, const c
     if (request == NULL)
         return MHD_NO;
     if (!request->begun) {
+        request->is_http_1_0 = strcmp(version, "HTTP/1.0") == 0;
         begin(request, method);
         return MHD_YES; /* an answer queued in the first call would close the connection */
     }
@@ -420,7 +468,7 @@ void request_on_completed(void *cls, struct MHD_Connection *mhd, void **context,
     if (request->begun) {
         remove_from_worker(request);
         leave_flight(request);
-        log_request(request, why == MHD_REQUEST_TERMINATED_COMPLETED_OK);
+        log_request(request, request->detached || why == MHD_REQUEST_TERMINATED_COMPLETED_OK);
         metrics_request_end(request->worker->metrics, request->method, route_label(request), request->status,
                             clock_monotonic_us() - request->began_us);
         if (request->connection != NULL)
@@ -428,6 +476,10 @@ void request_on_completed(void *cls, struct MHD_Connection *mhd, void **context,
     }
     if (request->response != NULL)
         MHD_destroy_response(request->response);
+    if (request->stream != NULL) {
+        stream_free(request->stream);
+        atomic_fetch_sub_explicit(&request->worker->server->streams, 1, memory_order_relaxed);
+    }
     access_release(&request->access);
     buffer_free(&request->body);
     free(request);

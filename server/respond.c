@@ -75,6 +75,14 @@ void respond_empty(struct request *request, unsigned status)
     begin(request, status, MHD_create_response_from_buffer(0, NULL, MHD_RESPMEM_PERSISTENT), 0);
 }
 
+void respond_stream(struct request *request, struct stream *stream)
+{
+    request->stream = stream;
+    respond_empty(request, 200);
+    respond_header(request, "Content-Type", "text/event-stream; charset=utf-8");
+    respond_header(request, "X-Accel-Buffering", "no"); /* nginx would keep events back */
+}
+
 void respond_problem(struct request *request, const struct problem *problem)
 {
     struct buffer text = {0};

@@ -64,7 +64,7 @@ static int open_shared(struct process *process)
     if (flight_table_new(KEPT_ANSWERS, &server->flights) != 0)
         return fail(process, message);
     if (!config->has_cosmos || !config->has_iothub) {
-        const struct sqlite_db_options options = {.path = config->data};
+        const struct sqlite_db_options options = {.path = config->data, .ttl_s = config->ttl_s};
         if (sqlite_db_open(&options, &server->db, message, sizeof message) != 0)
             return fail(process, message);
     }
@@ -77,6 +77,7 @@ static int open_shared(struct process *process)
             .account = config->cosmos,
             .database = config->cosmos_database,
             .container = config->cosmos_container,
+            .feed_interval_ms = (unsigned)config->feed_interval_ms,
             .allow_http = config->allow_http_upstream,
         };
         int r = cosmos_account_new(&options, server->flights, &server->cosmos);

@@ -167,6 +167,12 @@ void tls_session_free(struct tls_session *session)
     free(session);
 }
 
+void tls_session_move(struct tls_session *session, int fd)
+{
+    session->fd = fd;
+    gnutls_transport_set_ptr2(session->gnutls, session, (gnutls_transport_ptr_t)(intptr_t)fd);
+}
+
 /* --- the handshake ----------------------------------------------------------------------------- */
 
 static int judge_handshake(struct tls_session *session, int r)

@@ -50,6 +50,7 @@ static bool turn(struct worker *worker)
             more = true;
         }
     }
+    streams_flush(&worker->streams);
     log_flush(worker->log);
     return more || worker->daemon_due;
 }
@@ -147,6 +148,7 @@ static void on_drain(struct letter *letter)
     acceptor_take_the_rest(&worker->acceptor);
     acceptor_stop(&worker->acceptor);
     acceptor_stop(&worker->metrics_acceptor);
+    streams_end(&worker->streams, "the server is stopping");
     uv_timer_set_repeat(&worker->tick, DRAIN_TICK_MS);
     uv_timer_again(&worker->tick);
 }
@@ -166,6 +168,7 @@ static void stop(struct worker *worker)
 {
     worker->stopping = true;
     requests_abandon(worker);
+    streams_end(&worker->streams, "the server is stopping");
     for (unsigned i = 0; i < TURN_ROUNDS; i++)
         MHD_run(worker->daemon);
     MHD_stop_daemon(worker->daemon);
@@ -213,6 +216,7 @@ static void on_tick(uv_timer_t *timer)
         azure_agent_tick(worker->azure, now_ms);
     requests_expire(worker, now_ms);
     connections_sweep(worker->connections, now_ms);
+    streams_tick(&worker->streams, now_ms);
     acceptor_resume(&worker->acceptor, true);
     acceptor_resume(&worker->metrics_acceptor, true);
     worker->daemon_due =
