@@ -419,6 +419,29 @@ static void resumed_in_the_past(void **state)
     }
 }
 
+/* The feed's own pages may be ahead of the reader, which then comes with what is known already. */
+static void resumed_further_than_the_reader_is(void **state)
+{
+    struct world *w = *state;
+    for (unsigned round = 0; round < 20; round++) {
+        consumer_init(&w->k, &w->h);
+        consumer_open(&w->k, d1, 1, true, 0, NULL);
+        w->k.close_at = 1;
+        store_items(&w->c, 1, 1, 3);
+        wait_told(&w->k, 1);
+        w->k.close_at = 0;
+        consumer_open(&w->k, d1, 1, false, 0, w->k.position);
+        store_items(&w->c, 1, 4, 1);
+        for (unsigned i = 0; i < 8; i++) {
+            run_for(&w->h, 1);
+            store_items(&w->c, 1, 5 + i, 1);
+        }
+        wait_told(&w->k, 12);
+        assert_run(&w->k, 1, 1, 12);
+        consumer_close(&w->k);
+    }
+}
+
 /* A position of another container, of other devices' past, of too long ago, and what is none. */
 static void what_cannot_be_resumed_is_said(void **state)
 {
@@ -674,6 +697,7 @@ int main(void)
         TEST(the_last_one_taken_was_replaced_meanwhile),
         TEST(resumed_after_a_split),
         TEST(resumed_in_the_past),
+        TEST(resumed_further_than_the_reader_is),
         TEST(what_cannot_be_resumed_is_said),
         TEST(readings_too_old_for_their_position_expire_it),
         TEST(own_writes_come_by_the_feed),
