@@ -30,6 +30,7 @@ struct fixture {
     char directory[HARNESS_PATH];
     char path[HARNESS_PATH];
     _Atomic int64_t now;
+    int64_t ttl_s; /* of the database's options */
     uv_loop_t loop;
     struct mailbox *mailbox;
     struct sqlite_db *db;
@@ -57,7 +58,8 @@ static inline int64_t harness_now(void *ctx)
 static inline void fixture_open(struct fixture *fx)
 {
     char message[512] = "";
-    const struct sqlite_db_options options = {.path = fx->path, .clock = {harness_now, fx}};
+    const struct sqlite_db_options options = {
+        .path = fx->path, .clock = {harness_now, fx}, .ttl_s = fx->ttl_s};
     int r = sqlite_db_open(&options, &fx->db, message, sizeof message);
     if (r != 0)
         fail_msg("open: %d %s", r, message);
