@@ -17,6 +17,7 @@ import os
 import pathlib
 import platform
 import resource
+import select
 import shutil
 import signal
 import socket
@@ -58,7 +59,9 @@ CASES = (
 )
 # What a verified bearer token costs: both are telemetryd.
 TOKEN_CASE = Case('token', 'page of 24 with a token, 64 connections', PAGE_24, 64, contenders=('telemetryd', 'telemetryd-token'))
-EXTRAS = ('start', 'embedded', 'scan')
+EXTRAS = ('start', 'embedded', 'streams', 'scan')
+LISTENERS = 5000
+STREAM_WRITES_PER_S = 10
 NAMES_OF_CASES = [*(case.name for case in CASES), TOKEN_CASE.name, *EXTRAS]
 
 
@@ -132,6 +135,41 @@ def running(command, port, path, core, env=None, cwd=None):
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+
+
+# --- listeners of streams
+
+class Listeners:
+    def __init__(self, poll):
+        self.poll = poll
+        self.sockets = {}
+
+
+def listen(stack, port, count):
+    """So many listeners of one device."""
+    listeners = Listeners(stack.enter_context(select.epoll()))
+    for _ in range(count):
+        connection = stack.enter_context(socket.create_connection(('127.0.0.1', port)))
+        connection.sendall(b'GET /telemetry/stream?devices=d1 HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n')
+        listeners.poll.register(connection.fileno(), select.EPOLLIN)
+        listeners.sockets[connection.fileno()] = connection
+    waiting = count
+    while waiting > 0:
+        waiting -= hear(listeners, 10, b'retry: ')
+    return listeners
+
+
+def hear(listeners, seconds, event=b'event: reading'):
+    """How many events came within a time; each lies in one segment, for they are small and come one at a time."""
+    return sum(listeners.sockets[fd].recv(65536).count(event) for fd, _ in listeners.poll.poll(seconds, 512))
+
+
+def post_reading(port):
+    body = b'{"temperature":21.53,"humidity":40.1}'
+    with socket.create_connection(('127.0.0.1', port), timeout=5) as connection:
+        connection.sendall(b'POST /devices/d1/telemetry HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n'
+                           b'Content-Type: application/json\r\nContent-Length: %d\r\n\r\n%s' % (len(body), body))
+        connection.recv(4096)
 
 
 class Bench:
@@ -283,6 +321,28 @@ class Bench:
                 result[name] = self.figures(self.wrk(port, path, 64, self.options.seconds, script))
         return result
 
+    def streams(self):
+        """What a listener of a stream costs: memory while it waits, and CPU for each reading that it gets."""
+        port = free_port()
+        command = [self.build / 'telemetryd', '--workers', '1', '--listen', f'127.0.0.1:{port}', '--data', ':memory:']
+        env = {'PATH': os.environ['PATH'], 'TELEMETRYD_LOG_LEVEL': 'error'}
+        with running(command, port, '/livez', on_core(0), env) as (pid, _), contextlib.ExitStack() as stack:
+            listen(stack, port, 100)  # what the first few cost is the program's own
+            before = memory_mb([pid], 'VmRSS')
+            sockets = listen(stack, port, LISTENERS)
+            waiting = memory_mb([pid], 'VmRSS')
+            cpu, heard = cpu_seconds([pid]), 0
+            for _ in range(self.options.seconds * STREAM_WRITES_PER_S):
+                due = time.perf_counter() + 1 / STREAM_WRITES_PER_S
+                post_reading(port)
+                while (left := due - time.perf_counter()) > 0:
+                    heard += hear(sockets, left)
+            heard += hear(sockets, 1)
+            return {'listeners': LISTENERS, 'kib_each': (waiting - before) * 1024 / LISTENERS,
+                    'kib_each_busy': (memory_mb([pid], 'VmRSS') - before) * 1024 / LISTENERS,
+                    'cpu_us': (cpu_seconds([pid]) - cpu) * 1e6 / heard, 'heard': heard,
+                    'expected': self.options.seconds * STREAM_WRITES_PER_S * LISTENERS}
+
     def scan(self):
         program = self.build / 'tests/bench/bench_scan'
         return subprocess.run([program], check=True, capture_output=True, text=True).stdout if program.exists() else ''
@@ -338,6 +398,11 @@ def print_figures(results):
         for key, value in results['embedded'].items():
             if isinstance(value, float):
                 print(f'| {key} | {value:,.3f} |')
+    if 'streams' in results:
+        found = results['streams']
+        print(f'\n{found["listeners"]:,} listeners of one device: {found["kib_each"]:.1f} KiB of memory each while they wait, '
+              f'{found["kib_each_busy"]:.1f} when they hear; {found["cpu_us"]:.1f} µs of CPU for each reading that one of them gets '
+              f'({found["heard"]:,} of {found["expected"]:,} heard).')
     if results.get('scan'):
         print(f'\nbench_scan:\n\n```\n{results["scan"].rstrip()}\n```')
 
@@ -366,6 +431,9 @@ def targets(results):
         ours = results['start']['telemetryd']
         yield 'start to first page at most 50 ms', f'{ours["start_ms"]:.0f} ms', ours['start_ms'] <= 50
         yield 'idle RSS at most 15 MB', f'{ours["idle_mb"]:.1f} MB', ours['idle_mb'] <= 15
+    if 'streams' in results:
+        found = results['streams']
+        yield ('a listener: at most 8 KiB, every reading', f'{found["kib_each_busy"]:.1f} KiB', found['kib_each_busy'] <= 8 and found['heard'] == found['expected'])
     if 'embedded' in results:
         yield from embedded_targets(results['embedded'])
 
