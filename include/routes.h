@@ -17,8 +17,8 @@ struct request;
 enum {
     ROUTE_PROBE = 1,         /* answered while everything else is refused: overload, drain */
     ROUTE_EMBEDDED_ONLY = 2, /* only where the registry can patch: elsewhere 405 */
-    ROUTE_PAGE = 8,          /* for people, not for programs: not in the API's contract */
     ROUTE_METRICS = 4,       /* what the metrics address serves, and the main one then does not */
+    ROUTE_PAGE = 8,          /* for people, not for programs: not in the API's contract, and not counted */
 };
 
 struct route {

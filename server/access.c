@@ -143,14 +143,16 @@ static struct network_address caller_address(const struct request *request)
     return network_caller(trusted, &peer, found.lines, found.count);
 }
 
-/* Probes are exempt; and so are the preflights of allowed pages, which carry no token: the users behind one
- * address would share a bucket. */
+/* Probes are exempt; pages, of which one view is two dozen constants from memory; and the preflights of
+ * allowed pages, which carry no token: the users behind one address would share a bucket. */
 static bool exempt(const struct request *request, enum credentials credentials)
 {
     if (request->worker->server->rate_limit == NULL)
         return true;
     if (request->route != NULL && (request->route->flags & ROUTE_PROBE) != 0)
         return credentials == CREDENTIALS_NOT_NEEDED || credentials == CREDENTIALS_GOOD;
+    if (request->route != NULL && (request->route->flags & ROUTE_PAGE) != 0)
+        return true;
     const char *origin = header(request, "Origin");
     return access_is_preflight(request) && cors_origin_allowed(request->worker->config->cors_origins, origin);
 }

@@ -170,8 +170,8 @@ export function deviceView(main, { signal, id, parameters }) {
         h('nav', { class: 'crumbs', 'aria-label': 'Back' }, h('a', { href: '#/' }, '\u2190 Fleet')),
         h('div', { class: 'head' }, h('h1', { tabindex: '-1' }, id), status.headline),
         h('div', { class: 'tools' },
-            h('div', { class: 'segments', role: 'group', 'aria-label': 'Range' }, RANGES.map(([name, , words]) =>
-                h('button', { type: 'button', 'aria-pressed': String(range.name === name), 'aria-label': `Last ${words}`, onclick: () => go({ range: name, from: null, to: null }) }, name))),
+            h('div', { class: 'segments', role: 'group', 'aria-label': 'Range' }, RANGES.map(([name]) =>
+                h('button', { type: 'button', 'aria-pressed': String(range.name === name), 'aria-label': `Last ${name}`, onclick: () => go({ range: name, from: null, to: null }) }, name))),
             ownRange(range, goRange),
             h('div', { class: 'segments', role: 'group', 'aria-label': 'View' }, [['Charts', false], ['Table', true]].map(([label, value]) =>
                 h('button', { type: 'button', 'aria-pressed': String(asTable === value), onclick: () => go({ view: value ? 'table' : null }) }, label))),

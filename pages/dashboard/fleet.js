@@ -243,4 +243,4 @@ export function fleetView(main, { signal }) {
 }
 
 const emptyFleet = () => stateMessage('No devices yet', 'A device appears here with its first reading:',
-    h('pre', {}, h('code', {}, `curl -X POST ${location.origin}/devices/my-device/telemetry \\\n  -H 'content-type: application/json' \\\n  -d '{"temperature":21.5}'`)));
+    h('pre', { tabindex: '0' }, h('code', {}, `curl -X POST ${location.origin}/devices/my-device/telemetry \\\n  -H 'content-type: application/json' \\\n  -d '{"temperature":21.5}'`)));

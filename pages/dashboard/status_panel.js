@@ -24,7 +24,7 @@ export function statusPanel() {
     const pill = makePill();
     const seen = h('span', { class: 'summary' });
     const headline = h('p', { class: 'headline' }, pill, seen);
-    const twin = h('dl', {}, h('dt', {}, 'Loading …'));
+    const twin = h('dl', {}, list([['Status', 'Loading …']]));
     const newest = h('dl', {});
     const newestAt = h('p', { class: 'hint' }, 'None yet.');
     const element = h('aside', { class: 'panel facts-panel', 'aria-label': 'Current status' },
@@ -61,5 +61,5 @@ export function statusPanel() {
         tick();
     }
 
-    return { headline, element, tick, showStatus, showReading, showRefusal: (why) => status || twin.replaceChildren(h('dt', {}, why)) };
+    return { headline, element, tick, showStatus, showReading, showRefusal: (why) => status || twin.replaceChildren(...list([['Status', why]])) };
 }

@@ -6,12 +6,21 @@ import { createRequire } from 'node:module';
 import { readFileSync } from 'node:fs';
 import { after } from 'node:test';
 import { chromium } from 'playwright-core';
-import { SLOW } from '../support/server.mjs';
+import { SLOW, startServer } from '../support/server.mjs';
 
 const axeSource = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
 
 let browser;
 after(() => browser?.close());
+
+const open = new WeakMap(); // test -> what closes its pages, and judges them
+
+async function closePages(t) {
+    const pages = open.get(t) ?? [];
+    open.delete(t);
+    for (const close of pages)
+        await close();
+}
 
 /**
  * Opens a path of a server. t: the test, at whose end the page is judged and closed. options: playwright's for a context, and `expected`: a
@@ -34,12 +43,24 @@ export async function openPage(t, server, path, { expected = /^$/, ...options } 
             faults.push(`a request to ${url}`);
     });
     await page.addInitScript(() => addEventListener('securitypolicyviolation', (event) => console.error(`policy: ${event.violatedDirective} ${event.blockedURI}`)));
-    t.after(async () => {
+    const close = async () => {
         await context.close();
-        assert.deepEqual(faults, [], 'the page is without a fault');
-    });
+        assert.deepEqual(faults.splice(0), [], 'the page is without a fault');
+    };
+    open.set(t, [...open.get(t) ?? [], close]);
+    t.after(() => closePages(t));
     await page.goto(server.url + path);
     return page;
+}
+
+/** A server for one test: it ends after the pages, which would complain. options: those of startServer(). */
+export async function serve(t, options) {
+    const server = await startServer(options);
+    t.after(async () => {
+        await closePages(t);
+        await server.stop();
+    });
+    return server;
 }
 
 /** The text of an element, once it fits. */

@@ -17,7 +17,6 @@ describe('/docs', () => {
     async function execute(page, path) {
         const block = operation(page, path);
         await block.locator('.opblock-summary-control').click();
-        await block.getByRole('button', { name: /Try it out/ }).click();
         const device = block.locator('input[placeholder="deviceId"]');
         if (await device.count() > 0)
             await device.fill('demo-1');

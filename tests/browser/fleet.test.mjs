@@ -151,7 +151,7 @@ describe('other fleets', () => {
     it('a device that was not heard of for five minutes is stale, whatever it said last', async (t) => {
         await patch(server, 'silent', { status: 'online', lastHeartbeat: new Date(Date.now() - 3_600_000).toISOString() });
         const page = await openPage(t, server, '/');
-        await seesText(page, '.fleet tr', /silent\s*stale\s*1 h ago/);
+        await seesText(page, '.fleet tr', /silent\s*stale · online\s*1 h ago/);
         await page.getByRole('button', { name: /stale/ }).click();
         assert.deepEqual(await deviceNames(page), ['silent']);
     });
