@@ -9,19 +9,51 @@
 
 #define DAY_S 86400
 
-/* A plausible climate: a daily wave, a device's own offset, and a little noise that is the same for the same
- * second. */
+/* Where each device stands: a mean, a daily wave (its top at an hour of UTC), a machine that cycles, weather
+ * that wanders, and the jitter of the sensor. */
+static const struct place {
+    double temperature, daily, top_hour, cycle, cycle_s, weather;
+    double humidity, humid_daily;
+} places[DEMO_DEVICES] = {
+    {21.0, 1.5, 15, 0.0, 1, 0.8, 46, -6},    /* an office */
+    {4.2, 0.2, 16, 1.1, 1500, 0.1, 62, 2},   /* a cold room, whose compressor comes and goes */
+    {11.0, 5.5, 14, 0.0, 1, 2.0, 71, -14},   /* outdoors */
+    {24.5, 0.3, 17, 0.5, 5400, 0.3, 38, -1}, /* a server room */
+    {18.0, 3.0, 16, 0.0, 1, 1.2, 55, -8},    /* a warehouse */
+};
+
+/* From -1 to 1; the same for the same number, and nothing like its neighbour's (the last steps of
+ * MurmurHash3). */
+static double chance(uint32_t n)
+{
+    n = (n ^ n >> 16) * 0x85ebca6bU;
+    n = (n ^ n >> 13) * 0xc2b2ae35U;
+    return (double)(n ^ n >> 16) / 2147483648.0 - 1;
+}
+
+/* Chance that wanders from one value to the next within so many seconds. */
+static double wander(uint32_t seed, int64_t at, int64_t seconds)
+{
+    uint32_t step = (uint32_t)(at / seconds);
+    double part = (double)(at % seconds) / (double)seconds, smooth = part * part * (3 - 2 * part);
+    return chance(seed + step) * (1 - smooth) + chance(seed + step + 1) * smooth;
+}
+
 static void reading_text(unsigned device, int64_t at, char *out, size_t size)
 {
     char when[TIME_RFC3339_SIZE];
-    uint32_t noise = (uint32_t)(at * 2654435761u) ^ device * 40503u;
-    double day = 2 * M_PI * (double)(at % DAY_S) / DAY_S;
-    double jitter = (double)(noise >> 16 & 0xff) / 256 - 0.5;
+    const struct place *place = &places[device - 1];
+    uint32_t seed = device * 0x9e3779b9U;
+    double day = cos(2 * M_PI * ((double)(at % DAY_S) / 3600 - place->top_hour) / 24);
+    double weather = wander(seed, at, 5400) * 0.7 + wander(seed + 7, at, 1100) * 0.3;
+    double cycle = sin(2 * M_PI * (double)at / place->cycle_s);
+    double jitter = chance(seed ^ (uint32_t)at);
 
     time_format_rfc3339(at, when);
     snprintf(out, size, "{\"temperature\":%.2f,\"humidity\":%.1f,\"timestamp\":\"%s\"}",
-             20.5 + device * 0.8 - 4 * cos(day) + jitter * 0.4, 48 - device * 1.5 + 9 * cos(day) + jitter * 2,
-             when);
+             place->temperature + place->daily * day + place->cycle * cycle + place->weather * weather +
+                 jitter * 0.05,
+             place->humidity + place->humid_daily * day - place->weather * weather * 2 + jitter * 0.3, when);
 }
 
 static int store_reading(const struct demo *demo, unsigned device, int64_t at)
