@@ -1,8 +1,7 @@
 #include "packed.h"
 
-#include "base64.h"
-
 #include <errno.h>
+#include <string.h>
 
 void packed_put_varint(struct buffer *out, uint64_t value)
 {
@@ -23,6 +22,16 @@ int packed_append_text(struct buffer *out, const struct buffer *bytes)
         return -ENOMEM;
     out->len += base64url_encode((const unsigned char *)bytes->data, bytes->len, out->data + out->len);
     return 0;
+}
+
+struct packed packed_read_text(const char *text, size_t max, unsigned char *bytes)
+{
+    size_t len = strnlen(text, max + 1);
+    long decoded = len <= max ? base64url_decode(text, len, bytes) : -1;
+
+    if (decoded < 0)
+        return (struct packed){.failed = true};
+    return (struct packed){.at = bytes, .end = bytes + decoded};
 }
 
 unsigned packed_byte(struct packed *in)

@@ -21,9 +21,9 @@ struct polled {
     struct cosmos_call call;
     struct cosmos_feed_headers headers;
     struct delay *timer; /* until the next poll, unless one is under way */
-    bool polling, again;        /* again: asked for while a poll was under way */
-    uint64_t started_us;        /* of the last poll */
-    uint64_t fresh_us;          /* when the last poll began that came to the end of the log */
+    bool polling, again; /* again: asked for while a poll was under way */
+    uint64_t started_us; /* of the last poll */
+    uint64_t fresh_us;   /* when the last poll began that came to the end of the log */
     unsigned failures;
 };
 
@@ -35,8 +35,8 @@ struct cosmos_reader {
     unsigned count;
     struct cosmos_ranges *ranges; /* as they were last listed, with the parents */
     struct cosmos_call call;      /* of the list of ranges */
-    struct delay *timer;   /* before it is asked for again */
-    struct delay *early;   /* until the feed should have shown what this process stored */
+    struct delay *timer;          /* before it is asked for again */
+    struct delay *early;          /* until the feed should have shown what this process stored */
     bool running, listing;
     unsigned failures;
     uint64_t poked_us; /* the last poke that was heeded */
@@ -130,8 +130,7 @@ static void list_failed(struct cosmos_reader *reader, enum upstream_status statu
 {
     reader->failures++;
     cosmos_feed_failed(reader->feed, status, retry_after_s);
-    reader->timer =
-        delay_start(reader->store->loop, backoff_ms(reader->failures), on_list_due, reader);
+    reader->timer = delay_start(reader->store->loop, backoff_ms(reader->failures), on_list_due, reader);
 }
 
 /* Takes a list over: ranges that are new begin where their parents were. */
@@ -402,8 +401,7 @@ static void look_for_early(struct cosmos_reader *reader)
     uint64_t now_us = clock_monotonic_us(), due_us;
 
     if (reader->early == NULL && cosmos_feed_early(reader->feed, now_us, &due_us))
-        reader->early =
-            delay_start(reader->store->loop, (due_us - now_us) / 1000 + 1, on_early_due, reader);
+        reader->early = delay_start(reader->store->loop, (due_us - now_us) / 1000 + 1, on_early_due, reader);
 }
 
 void cosmos_reader_look(struct cosmos_reader *reader)

@@ -461,7 +461,7 @@ static void opening_go(struct cosmos_op *op)
     if (opening->follow->past->ranges == NULL && opening->follow->past->t0 == 0)
         opening->follow->since_us = opening->asked_us;
     op->timer = delay_start(op->store->loop, op->deadline_ms > now_ms ? op->deadline_ms - now_ms : 0,
-                                   on_opening_late, opening);
+                            on_opening_late, opening);
     if (op->timer == NULL) {
         cosmos_op_end(op, UPSTREAM_NO_MEMORY);
         return;

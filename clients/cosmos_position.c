@@ -13,7 +13,6 @@
  */
 #include "cosmos_feed.h"
 
-#include "base64.h"
 #include "packed.h"
 
 #include <errno.h>
@@ -236,14 +235,7 @@ static int get_all(struct packed *in, struct cosmos_position *ret_position, stru
 int cosmos_position_parse(const char *text, struct cosmos_position *ret_position,
                           struct cosmos_ranges **ret_ranges)
 {
-    unsigned char bytes[BASE64URL_DECODED_SIZE(TELEMETRY_POSITION_MAX)];
-    size_t text_len = strnlen(text, TELEMETRY_POSITION_MAX + 1);
-
-    if (text_len > TELEMETRY_POSITION_MAX)
-        return -EINVAL;
-    long len = base64url_decode(text, text_len, bytes);
-    if (len < 0)
-        return -EINVAL;
-    struct packed in = {.at = bytes, .end = bytes + len};
+    unsigned char bytes[PACKED_SIZE(TELEMETRY_POSITION_MAX)];
+    struct packed in = packed_read_text(text, TELEMETRY_POSITION_MAX, bytes);
     return get_all(&in, ret_position, ret_ranges);
 }

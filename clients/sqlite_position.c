@@ -6,11 +6,9 @@
  */
 #include "sqlite_feed.h"
 
-#include "base64.h"
 #include "packed.h"
 
 #include <errno.h>
-#include <string.h>
 
 enum { VERSION = 1 };
 
@@ -65,15 +63,8 @@ static void take_stretch(struct packed *in, uint32_t devices, struct sqlite_curs
 int sqlite_position_parse(const char *text, int64_t identity, uint32_t devices,
                           struct sqlite_position *ret_position)
 {
-    unsigned char bytes[BASE64URL_DECODED_SIZE(TELEMETRY_POSITION_MAX)];
-    size_t text_len = strnlen(text, TELEMETRY_POSITION_MAX + 1);
-    if (text_len > TELEMETRY_POSITION_MAX)
-        return -EINVAL;
-    long len = base64url_decode(text, text_len, bytes);
-    if (len < 0)
-        return -EINVAL;
-
-    struct packed in = {.at = bytes, .end = bytes + len};
+    unsigned char bytes[PACKED_SIZE(TELEMETRY_POSITION_MAX)];
+    struct packed in = packed_read_text(text, TELEMETRY_POSITION_MAX, bytes);
     struct sqlite_position position = {0};
     in.failed |= packed_byte(&in) != VERSION;
     uint64_t low = packed_word(&in), high = packed_word(&in);

@@ -8,6 +8,7 @@
 #ifndef TELEMETRYD_PACKED_H
 #define TELEMETRYD_PACKED_H
 
+#include "base64.h"
 #include "buffer.h"
 
 #include <stdbool.h>
@@ -24,6 +25,11 @@ struct packed {
     const unsigned char *at, *end;
     bool failed;
 };
+
+/* Of a text of at most `max` characters, decoded into bytes[PACKED_SIZE(max)]; has failed already where it is
+ * longer, or no base64url. */
+#define PACKED_SIZE(max) BASE64URL_DECODED_SIZE(max)
+struct packed packed_read_text(const char *text, size_t max, unsigned char *bytes);
 
 unsigned packed_byte(struct packed *in);
 uint64_t packed_varint(struct packed *in, uint64_t max); /* a larger one is a failure */

@@ -23,7 +23,8 @@ enum {
 
 struct route {
     const char *method;   /* "GET" also answers HEAD */
-    const char *template; /* "/devices/{deviceId}/telemetry"; {deviceId} is checked and kept, {file} is any segment */
+    const char *template; /* "/devices/{deviceId}/telemetry"; {deviceId} is checked and kept, {file} is any
+                             segment */
     const struct param *params;     /* ends with a row without a name; NULL: none */
     const char *const *media_types; /* what a body may be; NULL: the route takes no body */
     const char *operation_id;       /* in openapi.yaml */

@@ -7,8 +7,8 @@
  * reading of its own.
  *
  * Positions: after each reading the follow has a position, opaque printable ASCII of at most
- * TELEMETRY_POSITION_MAX bytes, that needs nothing of this process: any telemetryd over the same store resumes
- * from it, for the same devices. It comes back from a stranger and is parsed as such. What cannot be
+ * TELEMETRY_POSITION_MAX bytes, that needs nothing of this process: any telemetryd over the same store
+ * resumes from it, for the same devices. It comes back from a stranger and is parsed as such. What cannot be
  * understood, or is older than the store can answer for, is resynced (below), never guessed at.
  *
  * Room: the consumer says by reading()'s result whether it took the reading. While the past is being read, a

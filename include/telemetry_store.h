@@ -95,8 +95,8 @@ struct telemetry_store_ops {
     /* Required. Stores readings in order; UPSTREAM_OK only when every one is durable. */
     struct operation *(*write)(struct telemetry_store *store, const struct telemetry_write *write,
                                telemetry_stored_cb *done, void *ctx);
-    /* Required. Opens a follow (telemetry_follow.h); UPSTREAM_OK once the store is known to answer. Follows are
-     * closed before the store is freed. */
+    /* Required. Opens a follow (telemetry_follow.h); UPSTREAM_OK once the store is known to answer. Follows
+     * are closed before the store is freed. */
     struct operation *(*follow)(struct telemetry_store *store, const struct telemetry_follow_request *request,
                                 telemetry_followed_cb *done, void *ctx);
     /* Required. Asks whether the store could serve now; reason (static, or NULL) says what is wrong in words
