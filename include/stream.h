@@ -40,7 +40,6 @@ struct streams {
     struct stream *first, *last; /* by their next heartbeat */
     struct stream *dirty;        /* have something to send at the end of the turn */
     int64_t next_expiry_s;       /* no token ends before */
-    unsigned count;
 };
 
 /* Takes the follow over, and a reference to the principal (NULL: no token). request_id: for the log. NULL:

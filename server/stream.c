@@ -1,6 +1,7 @@
 #include "stream.h"
 
 #include "clock.h"
+#include "sse.h"
 #include "worker.h"
 
 #include <errno.h>
@@ -10,12 +11,10 @@
 #include <string.h>
 #include <sys/socket.h>
 
-#define RETRY_MS        2000
-#define CHUNK_HEAD      "00000000\r\n"
-#define CHUNK_HEAD_SIZE (sizeof CHUNK_HEAD - 1)
-#define STALL_MS        60000 /* a listener that takes nothing for so long is gone */
-#define REFRESH_MS      60000 /* an id that was sent so long ago is renewed */
-#define DISCARD_MAX     65536 /* a listener has nothing to say */
+#define RETRY_MS    2000
+#define STALL_MS    60000 /* a listener that takes nothing for so long is gone */
+#define REFRESH_MS  60000 /* an id that was sent so long ago is renewed */
+#define DISCARD_MAX 65536 /* a listener has nothing to say */
 
 struct stream {
     struct worker *worker;
@@ -62,23 +61,14 @@ static void mark_clean(struct stream *s)
         s->next_dirty->prev_dirty = s->prev_dirty;
 }
 
-/* A block is one chunk; returns where it began. */
 static size_t begin_block(struct stream *s)
 {
-    size_t at = s->out.len;
-    if (s->chunked)
-        buffer_append(&s->out, CHUNK_HEAD, CHUNK_HEAD_SIZE);
-    return at;
+    return sse_begin(&s->out, s->chunked);
 }
 
-static void end_block(struct stream *s, size_t at)
+static void end_block(struct stream *s, size_t block)
 {
-    char head[CHUNK_HEAD_SIZE + 1];
-    if (s->chunked && !s->out.failed) {
-        snprintf(head, sizeof head, "%08zx\r\n", s->out.len - at - CHUNK_HEAD_SIZE);
-        memcpy(s->out.data + at, head, CHUNK_HEAD_SIZE);
-        buffer_append_text(&s->out, "\r\n");
-    }
+    sse_end(&s->out, s->chunked, block);
     mark_dirty(s);
 }
 
@@ -91,23 +81,6 @@ static void append_id(struct stream *s)
     s->id_ms = clock_monotonic_ms();
 }
 
-/* A line break of the text, which is white space there, becomes a line of its own: the listener joins them.
- */
-static void append_data(struct buffer *out, const char *text, size_t len)
-{
-    for (const char *end = text + len;;) {
-        size_t line = 0;
-        while (text + line < end && text[line] != '\n' && text[line] != '\r')
-            line++;
-        buffer_append(out, text, line);
-        text += line;
-        if (text == end)
-            return;
-        text += *text == '\r' && end - text > 1 && text[1] == '\n' ? 2 : 1;
-        buffer_append_text(out, "\ndata: ");
-    }
-}
-
 static bool on_reading(void *ctx, const struct telemetry_change *change)
 {
     struct stream *s = ctx;
@@ -116,13 +89,13 @@ static bool on_reading(void *ctx, const struct telemetry_change *change)
         s->no_room = true;
         return false;
     }
-    size_t at = begin_block(s);
+    size_t block = begin_block(s);
     buffer_append_text(&s->out, "event: reading\n");
     append_id(s);
     buffer_printf(&s->out, "data: {\"deviceId\":\"%s\",\"data\":", change->device_id);
-    append_data(&s->out, change->data, change->data_len);
+    sse_data(&s->out, change->data, change->data_len);
     buffer_printf(&s->out, ",\"timestamp\":%lld}\n\n", (long long)change->timestamp);
-    end_block(s, at);
+    end_block(s, block);
     s->readings++;
     metrics_stream_reading(s->worker->metrics);
     return true;
@@ -133,12 +106,12 @@ static void on_resync(void *ctx, enum telemetry_resync why)
     struct stream *s = ctx;
     if (s->ending)
         return;
-    size_t at = begin_block(s);
+    size_t block = begin_block(s);
     buffer_append_text(&s->out, "event: resync\n");
     append_id(s);
     buffer_printf(&s->out, "data: {\"reason\":\"%s\"}\n\n",
                   why == TELEMETRY_RESYNC_SLOW ? "slow" : "expired");
-    end_block(s, at);
+    end_block(s, block);
     metrics_stream_resync(s->worker->metrics);
 }
 
@@ -148,12 +121,12 @@ static void heartbeat(struct stream *s, uint64_t now_ms)
 {
     if (waiting(s) > s->worker->config->stream_buffer)
         return; /* there is enough to read that says the same */
-    size_t at = begin_block(s);
+    size_t block = begin_block(s);
     buffer_append_text(&s->out, ": heartbeat\n");
     if (now_ms - s->id_ms >= REFRESH_MS)
         append_id(s);
     buffer_append_char(&s->out, '\n');
-    end_block(s, at);
+    end_block(s, block);
 }
 
 /* --- life -------------------------------------------------------------------------------------- */
@@ -196,6 +169,17 @@ static void take_out(struct streams *streams, struct stream *s)
     *(s->next != NULL ? &s->next->prev : &streams->last) = s->prev;
 }
 
+/* Gives up its place, and the connection. */
+static void forget(struct stream *s)
+{
+    struct worker *worker = s->worker;
+    take_out(&worker->streams, s);
+    atomic_fetch_sub_explicit(&worker->server->streams, 1, memory_order_relaxed);
+    metrics_stream(worker->metrics, -1);
+    connections_close_stream(worker->connections, s->connection);
+    s->connection = NULL;
+}
+
 static void on_closed(uv_handle_t *handle)
 {
     stream_free(handle->data);
@@ -217,18 +201,12 @@ static void log_stream(const struct stream *s, const char *why)
 /* Over: what could not be sent is lost, and the listener resumes elsewhere. */
 static void stop(struct stream *s, const char *why)
 {
-    struct worker *worker = s->worker;
     mark_clean(s);
     log_stream(s, why);
     s->follow->ops->close(s->follow);
     s->follow = NULL;
-    take_out(&worker->streams, s);
-    worker->streams.count--;
-    atomic_fetch_sub_explicit(&worker->server->streams, 1, memory_order_relaxed);
-    metrics_stream(worker->metrics, -1);
+    forget(s);
     uv_close((uv_handle_t *)&s->poll, on_closed);
-    connections_close_stream(worker->connections, s->connection);
-    s->connection = NULL;
 }
 
 static void on_socket(uv_poll_t *poll, int status, int happened);
@@ -337,15 +315,9 @@ void stream_start(struct stream *s, struct connection *connection, const struct 
     buffer_append(&s->out, head->data, head->len);
     bound_kernel(connection->fd, worker->config->stream_buffer);
     append(&worker->streams, s);
-    worker->streams.count++;
     metrics_stream(worker->metrics, 1);
     if (uv_poll_init(&worker->loop, &s->poll, connection->fd) != 0) {
-        /* Without a handle there is nothing to wait for its closing. */
-        take_out(&worker->streams, s);
-        worker->streams.count--;
-        atomic_fetch_sub_explicit(&worker->server->streams, 1, memory_order_relaxed);
-        metrics_stream(worker->metrics, -1);
-        connections_close_stream(worker->connections, connection);
+        forget(s);
         stream_free(s);
         return;
     }
@@ -354,11 +326,11 @@ void stream_start(struct stream *s, struct connection *connection, const struct 
         if (worker->streams.next_expiry_s == 0 || expiry_s < worker->streams.next_expiry_s)
             worker->streams.next_expiry_s = expiry_s;
     }
-    size_t at = begin_block(s);
+    size_t block = begin_block(s);
     buffer_printf(&s->out, "retry: %d\n", RETRY_MS);
     append_id(s);
     buffer_append_char(&s->out, '\n');
-    end_block(s, at);
+    end_block(s, block);
     s->follow->ops->begin(s->follow, &events, s);
 }
 
@@ -379,11 +351,9 @@ static void end(struct stream *s, const char *comment)
 {
     if (s->ending)
         return;
-    size_t at = begin_block(s);
-    buffer_printf(&s->out, ": %s\n\n", comment);
-    end_block(s, at);
-    if (s->chunked)
-        buffer_append_text(&s->out, "0\r\n\r\n");
+    sse_comment(&s->out, s->chunked, comment);
+    sse_close(&s->out, s->chunked);
+    mark_dirty(s);
     s->ending = true;
 }
 
