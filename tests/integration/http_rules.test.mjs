@@ -50,7 +50,8 @@ describe('every route', () => {
             }
         });
 
-        if (item.get) {
+        const endless = 'text/event-stream' in (item.get?.responses[200].content ?? {}); // streams.test.mjs has its HEAD
+        if (item.get && !endless) {
             it(`${template}: HEAD answers as GET without a body`, async () => {
                 const get = await server.api(concrete(template));
                 const head = await server.api({ method: 'HEAD', path: concrete(template) });

@@ -18,7 +18,8 @@ export function request(base, { method = 'GET', path = '/', headers = {}, body, 
         const req = (url.protocol === 'https:' ? https : http).request({
             host: url.hostname.replace(/^\[|\]$/g, ''), port: url.port, method, path, headers, agent: own, signal, ...secure,
         });
-        req.setTimeout(timeout, () => req.destroy(new Error(`no answer to ${method} ${path} within ${timeout} ms`)));
+        const timer = setTimeout(() => req.destroy(new Error(`no answer to ${method} ${path} within ${timeout} ms`)), timeout);
+        req.on('close', () => clearTimeout(timer));
         req.on('error', reject);
         req.on('response', (res) => {
             const chunks = [];
