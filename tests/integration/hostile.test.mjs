@@ -37,7 +37,10 @@ async function behaveWell(server, isOver) {
     const times = [];
     const timed = async (options) => {
         const begin = performance.now();
-        const response = await request(server.url, { secure: server.secure, timeout: 10_000 * SLOW, ...options })
+        const ask = () => request(server.url, { secure: server.secure, timeout: 10_000 * SLOW, ...options });
+        // A connection that waited may be closed under a request, and whoever keeps connections asks again (RFC 9112, 9.3.1).
+        const again = (error) => (options.agent === kept && options.method === undefined && performance.now() - begin < 100 ? ask() : Promise.reject(error));
+        const response = await ask().catch(again)
             .catch((error) => Promise.reject(new Error(`${options.path} on ${options.agent === kept ? 'the kept' : 'a fresh'} connection, request ${times.length}, after ${performance.now() - begin} ms: ${error.message}`)));
         assert.ok(response.status < 300, String(response));
         times.push(performance.now() - begin);
