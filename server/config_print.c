@@ -97,7 +97,8 @@ void config_print_help(FILE *out)
 
     fputs("Usage: telemetryd [--demo] [--listen HOST:PORT] [--data FILE] [--workers N]\n"
           "                  [--check-config] [--print-config] [--version] [--help]\n"
-          "       telemetryd token ...   makes a bearer token; telemetryd token --help\n\n"
+          "       telemetryd --health URL   exits 0 where a running server answers 200 there\n"
+          "       telemetryd token ...      makes a bearer token; telemetryd token --help\n\n"
           "Serves device telemetry and device status over HTTPS.\n\nFlags\n",
           out);
     for (size_t i = 0; i < SETTING_COUNT; i++) {

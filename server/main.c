@@ -1,5 +1,6 @@
 #include "config.h"
 #include "harden.h"
+#include "health_command.h"
 #include "problem.h"
 #include "routes.h"
 #include "server.h"
@@ -38,6 +39,8 @@ int main(int argc, char **argv)
         return 0;
     if (argc >= 2 && strcmp(argv[1], "token") == 0)
         return token_command(argc - 1, argv + 1);
+    if (argc == 3 && strcmp(argv[1], "--health") == 0)
+        return health_command(argv[2], stderr);
     if (config_load(argc, argv, environ, &config, &action, stdout, stderr) != 0)
         status = 2;
     else if (action == CONFIG_SERVE)

@@ -2,6 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
+import { once } from 'node:events';
 import { mkdirSync, readFileSync, readdirSync, writeFileSync } from 'node:fs';
 import net from 'node:net';
 import { join } from 'node:path';
@@ -32,7 +33,29 @@ describe('the command', { concurrency: 4 }, () => {
         assert.equal((await run(['--check-config'])).code, 0);
     });
 
-    for (const args of [['--nope'], ['--listen'], ['--workers'], ['extra'], ['--workers', 'x'], ['--version=1'], ['-x']]) {
+    it('--health asks a running server, with the exit status for an answer', async (t) => {
+        const server = await startServer({ ready: true });
+        t.after(() => server.stop());
+        const taken = net.createServer().listen(0, '127.0.0.1'); // accepts and says nothing
+        t.after(() => taken.close());
+        await once(taken, 'listening');
+        const cases = [
+            [`${server.url}/readyz`, 0, /^$/],
+            [`${server.url}/nowhere`, 1, /: status 404\n$/],
+            ['http://127.0.0.1:9/readyz', 1, /^http:\/\/127\.0\.0\.1:9\/readyz: .*connect/],
+            [`http://127.0.0.1:${taken.address().port}/`, 1, /timed out/],
+            ['file:///etc/passwd', 2, /http:\/\/ or https:\/\//],
+            ['', 2, /http:\/\/ or https:\/\//],
+        ];
+        await Promise.all(cases.map(async ([url, code, stderr]) => {
+            const asked = await run(['--health', url]);
+            assert.equal(asked.code, code, `${url}: ${asked.stderr}`);
+            assert.match(asked.stderr, stderr);
+            assert.equal(asked.stdout, '');
+        }));
+    });
+
+    for (const args of [['--nope'], ['--health'], ['--health', 'a', 'b'], ['--listen'], ['--workers'], ['extra'], ['--workers', 'x'], ['--version=1'], ['-x']]) {
         it(`exits 2 for ${args.join(' ')}`, async () => {
             const { code, stderr } = await run([...args]);
             assert.equal(code, 2);
