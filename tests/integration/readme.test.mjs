@@ -1,7 +1,8 @@
-// README.md is true of the program: its settings, its metrics and its problem codes.
+// README.md is true of the program: its settings, its metrics and its problem codes; docker/ and deploy/ name only settings that exist.
 
 import assert from 'node:assert/strict';
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync, readFileSync, readdirSync } from 'node:fs';
+import { join } from 'node:path';
 import { before, describe, it } from 'node:test';
 import { openapi, openapiText, root } from '../support/contract.mjs';
 import { run, startServer } from '../support/server.mjs';
@@ -29,6 +30,18 @@ describe('README.md', () => {
         const known = new Set(namesIn(printed));
         assert.deepEqual(namesIn(readme).filter((name) => !known.has(name) && !known.has(plain(name))), []);
     });
+
+    const filesBelow = (folder) => readdirSync(folder, { withFileTypes: true }).flatMap((entry) => (
+        entry.isDirectory() ? filesBelow(join(folder, entry.name)) : [join(folder, entry.name)]));
+    for (const folder of ['docker', 'deploy']) {
+        it(`${folder}/ names only settings that --print-config shows`, () => {
+            const known = new Set(namesIn(printed));
+            const files = filesBelow(join(root, folder));
+            assert.ok(files.length > 0);
+            for (const file of files)
+                assert.deepEqual(namesIn(readFileSync(file, 'utf8')).filter((name) => !known.has(name) && !known.has(plain(name))), [], file);
+        });
+    }
 
     it('names every setting that --print-config shows', () => {
         const known = new Set(namesIn(readme));
