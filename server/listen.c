@@ -40,21 +40,23 @@ static void write_address(const struct sockaddr_storage *bound, socklen_t len, c
 
 /*
  * With SO_REUSEPORT alone a second server on the same address would start and take half of the connections.
- * So the address is first taken by a socket without it, which fails when anybody listens there; the shared
- * ones join while it still holds the address.
+ * So the first socket takes the address without it, which fails when anybody listens there, and lets the others
+ * join it afterwards. It stays one of them: a connection that it has got by then is served like any other.
  */
 static int open_all(const struct sockaddr *wanted, socklen_t wanted_len, int *fds, unsigned count,
                     struct sockaddr_storage *bound, socklen_t *bound_len)
 {
     const int on = 1;
     unsigned opened = 0;
-    int error, first = listen_one(wanted, wanted_len, 0);
+    int error;
 
-    if (first < 0)
-        return first;
+    fds[0] = listen_one(wanted, wanted_len, 0);
+    if (fds[0] < 0)
+        return fds[0];
+    opened = 1;
     *bound_len = sizeof *bound;
-    if (getsockname(first, (struct sockaddr *)bound, bound_len) != 0 ||
-        setsockopt(first, SOL_SOCKET, SO_REUSEPORT, &on, sizeof on) != 0) {
+    if (getsockname(fds[0], (struct sockaddr *)bound, bound_len) != 0 ||
+        setsockopt(fds[0], SOL_SOCKET, SO_REUSEPORT, &on, sizeof on) != 0) {
         error = -errno;
         goto fail;
     }
@@ -65,13 +67,11 @@ static int open_all(const struct sockaddr *wanted, socklen_t wanted_len, int *fd
             goto fail;
         }
     }
-    close(first);
     return 0;
 
 fail:
     while (opened > 0)
         close(fds[--opened]);
-    close(first);
     return error;
 }
 
