@@ -298,7 +298,9 @@ static inline void turn(struct fixture *f, unsigned until)
             continue;
         if (f->called_back >= until)
             return;
-        uv_run(&f->loop, UV_RUN_ONCE);
+        /* Never waits in the poll: a timer that fires just before it is only acted upon in the next turn. */
+        uv_run(&f->loop, UV_RUN_NOWAIT);
+        usleep(200);
     }
 }
 
