@@ -22,6 +22,9 @@ async function closePages(t) {
         await close();
 }
 
+/** Generous: a browser beside a build shares the processor with it. */
+const WAIT_MS = 30_000 * SLOW;
+
 /**
  * Opens a path of a server. t: the test, at whose end the page is judged and closed. options: playwright's for a context, and `expected`: a
  * pattern of console errors that belong to the test, such as those of requests to a server that is gone.
@@ -33,7 +36,7 @@ export async function openPage(t, server, path, { expected = /^$/, ...options } 
     });
     const context = await browser.newContext({ viewport: { width: 1280, height: 800 }, colorScheme: 'light', timezoneId: 'Europe/Berlin', ...options });
     const page = await context.newPage();
-    page.setDefaultTimeout(15_000 * SLOW);
+    page.setDefaultTimeout(WAIT_MS);
     const faults = [];
     page.on('console', (message) => message.type() === 'error' && !expected.test(message.text()) && faults.push(message.text()));
     page.on('pageerror', (error) => faults.push(error.stack));
@@ -67,7 +70,7 @@ export async function serve(t, options) {
 export const seesText = (page, selector, text) => page.locator(selector).filter({ hasText: text }).first().waitFor();
 
 /** Waits until a function in the page returns true. */
-export const until = (page, check, argument, timeout = 15_000 * SLOW) => page.waitForFunction(check, argument, { timeout });
+export const until = (page, check, argument, timeout = WAIT_MS) => page.waitForFunction(check, argument, { timeout });
 
 /** No serious or critical finding of axe-core. within: a selector; without: selectors that are somebody else's. */
 export async function assertAccessible(page, { rules = {} } = {}) {
