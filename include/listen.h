@@ -1,6 +1,6 @@
 /*
  * listen.h - listening sockets: one per worker on one address, shared by SO_REUSEPORT, yet exclusive between
- * processes.
+ * processes; or one that somebody else opened, for all workers.
  */
 #ifndef TELEMETRYD_LISTEN_H
 #define TELEMETRYD_LISTEN_H
@@ -15,5 +15,13 @@
  */
 int listen_open(const char *host, unsigned port, bool secure, int *fds, unsigned count, char *address,
                 size_t address_size, char *message, size_t message_size);
+
+/* The same for a socket that listens already, such as a service manager's: takes fd over and puts it into fds
+ * `count` times, each time as a descriptor of its own. Connections that wait in it survive the process.
+ * -EINVAL, with one line in message, where it does not listen at host:port (port 0: at any): whom the server
+ * lets in is judged by the setting. Then fd is closed as well.
+ */
+int listen_adopt(int fd, const char *host, unsigned port, bool secure, int *fds, unsigned count, char *address,
+                 size_t address_size, char *message, size_t message_size);
 
 #endif

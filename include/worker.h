@@ -88,6 +88,7 @@ struct worker {
     struct letter drain_letter;
     struct request *first_request, *last_request; /* oldest first: deadlines are in the same order */
     uint64_t drain_began_ms;
+    _Atomic uint64_t ticked_ms; /* when the loop last turned, on the monotonic clock; read by the watchdog */
     bool daemon_due, draining, stopping;
     bool has_loop, has_thread;
 };

@@ -2,7 +2,9 @@
 
 #include "demo.h"
 #include "listen.h"
+#include "service_manager.h"
 #include "tls_watch.h"
+#include "watchdog.h"
 #include "worker.h"
 
 #include <curl/curl.h>
@@ -14,6 +16,8 @@
 #include <unistd.h>
 
 #define KEPT_ANSWERS 256 /* pages of devices and the like, kept for their time to live */
+#define ADDRESS_SIZE 300
+#define MESSAGE_SIZE 512
 
 struct process {
     struct server server;
@@ -21,10 +25,12 @@ struct process {
     uv_loop_t loop;
     uv_signal_t term, interrupt;
     struct tls_watch tls_watch;
+    struct service_manager manager;
+    struct watchdog watchdog;
     struct demo demo;
     int *listen_fds;
-    char address[300];
-    char metrics_address[300]; /* "" where there is none */
+    char address[ADDRESS_SIZE];
+    char metrics_address[ADDRESS_SIZE]; /* "" where there is none */
 };
 
 static int fail(struct process *process, const char *message)
@@ -59,7 +65,7 @@ static int open_shared(struct process *process)
 {
     struct server *server = &process->server;
     const struct config *config = server->config;
-    char message[512] = "out of memory";
+    char message[MESSAGE_SIZE] = "out of memory";
 
     if (flight_table_new(KEPT_ANSWERS, &server->flights) != 0)
         return fail(process, message);
@@ -133,15 +139,32 @@ static int open_front(struct process *process)
     return look == TLS_LOOK_RENEWED ? 0 : fail(process, reason);
 }
 
+/* On the socket of the service manager, which becomes -1, or on one of its own. */
+static int open_listen(const struct process *process, int *handed_over, const char *host, unsigned port,
+                       int *fds, unsigned count, char address[ADDRESS_SIZE], char message[MESSAGE_SIZE])
+{
+    int fd = *handed_over;
+    bool secure = process->server.tls != NULL;
+
+    *handed_over = -1;
+    if (fd < 0)
+        return listen_open(host, port, secure, fds, count, address, ADDRESS_SIZE, message, MESSAGE_SIZE);
+    return listen_adopt(fd, host, port, secure, fds, count, address, ADDRESS_SIZE, message, MESSAGE_SIZE);
+}
+
 static int open_metrics_listen(struct process *process, int *ret_fd)
 {
     const struct config *config = process->server.config;
-    char message[512];
+    char message[MESSAGE_SIZE];
 
     *ret_fd = -1;
-    if (!config->has_metrics_listen ||
-        listen_open(config->metrics_host, config->metrics_port, process->server.tls != NULL, ret_fd, 1,
-                    process->metrics_address, sizeof process->metrics_address, message, sizeof message) == 0)
+    if (!config->has_metrics_listen)
+        return process->manager.metrics_fd < 0
+                   ? 0
+                   : fail(process,
+                          "a socket for metrics was handed over, and TELEMETRYD_METRICS_LISTEN is not set");
+    if (open_listen(process, &process->manager.metrics_fd, config->metrics_host, config->metrics_port, ret_fd,
+                    1, process->metrics_address, message) == 0)
         return 0;
     return fail(process, message);
 }
@@ -150,15 +173,15 @@ static int open_workers(struct process *process)
 {
     struct server *server = &process->server;
     const struct config *config = server->config;
-    char message[512];
+    char message[MESSAGE_SIZE];
 
     process->listen_fds = calloc(config->workers, sizeof *process->listen_fds);
     server->workers = calloc(config->workers, sizeof *server->workers);
     server->metrics = calloc(config->workers, sizeof(struct metrics *));
     if (process->listen_fds == NULL || server->workers == NULL || server->metrics == NULL)
         return fail(process, "out of memory");
-    if (listen_open(config->listen_host, config->listen_port, server->tls != NULL, process->listen_fds,
-                    config->workers, process->address, sizeof process->address, message, sizeof message) != 0)
+    if (open_listen(process, &process->manager.listen_fd, config->listen_host, config->listen_port,
+                    process->listen_fds, config->workers, process->address, message) != 0)
         return fail(process, message);
     int metrics_fd;
     if (open_metrics_listen(process, &metrics_fd) != 0)
@@ -215,6 +238,8 @@ static void on_signal(uv_signal_t *handle, int number)
         log_end(process->log);
         log_flush(process->log);
     }
+    service_manager_tell(&process->manager, "STOPPING=1");
+    watchdog_stop(&process->watchdog);
     for (unsigned i = 0; i < process->server.worker_count; i++)
         worker_drain(&process->server.workers[i]);
     demo_stop(&process->demo);
@@ -260,9 +285,18 @@ static int serve(struct process *process)
     tls_watch_tell(&process->tls_watch);
     if (start_workers(server) != 0)
         return fail(process, "a worker could not be started");
+    watchdog_start(&process->watchdog, &process->loop, &process->manager, server);
+    service_manager_tell(&process->manager, "READY=1");
     uv_run(&process->loop, UV_RUN_DEFAULT);
     join_workers(server);
     return 0;
+}
+
+/* What it hands over, and where it wants to be told. */
+static int open_manager(struct process *process)
+{
+    char message[MESSAGE_SIZE];
+    return service_manager_open(&process->manager, message, sizeof message) == 0 ? 0 : fail(process, message);
 }
 
 static void on_walk(uv_handle_t *handle, void *arg)
@@ -304,7 +338,9 @@ int server_run(const struct config *config)
     signal(SIGPIPE, SIG_IGN);
     signal(SIGHUP, SIG_IGN); /* until somebody waits for it */
     curl_global_init(CURL_GLOBAL_DEFAULT);
-    int status = open_front(&process);
+    int status = open_manager(&process);
+    if (status == 0)
+        status = open_front(&process);
     if (status == 0)
         status = open_shared(&process);
     if (status == 0)
@@ -314,6 +350,7 @@ int server_run(const struct config *config)
     if (status == 0)
         status = serve(&process);
     close_all(&process);
+    service_manager_close(&process.manager);
     curl_global_cleanup();
     log_free(process.log);
     return status;

@@ -210,6 +210,7 @@ static void on_tick(uv_timer_t *timer)
 {
     struct worker *worker = timer->data;
     uint64_t now_ms = clock_monotonic_ms();
+    atomic_store(&worker->ticked_ms, now_ms);
     if (worker->keys != NULL)
         key_agent_tick(worker->keys, now_ms);
     if (worker->azure != NULL)
@@ -297,6 +298,7 @@ int worker_init(struct worker *worker, struct server *server, unsigned index, in
     acceptor_init(&worker->acceptor, worker, listen_fd, false);
     acceptor_init(&worker->metrics_acceptor, worker, metrics_fd, true);
     worker->drain_letter.deliver = on_drain;
+    worker->ticked_ms = clock_monotonic_ms();
     worker->metrics = server->metrics[index] = metrics_new();
     if (worker->metrics == NULL || log_new(STDERR_FILENO, server->config->log_level, &worker->log) != 0)
         return -ENOMEM;

@@ -17,9 +17,11 @@ doc=$tree/usr/share/doc/telemetryd
 install -D -m 0755 "$program" "$tree/usr/bin/telemetryd"
 strip --strip-unneeded "$tree/usr/bin/telemetryd"
 install -d "$tree/lib/systemd/system" "$tree/etc/telemetryd" "$tree/usr/share/man/man8" "$doc" "$tree/DEBIAN" "$work/debian"
-# Installed by hand it lies elsewhere, as its first lines say.
-sed -e '/^# telemetryd under systemd/,/^#   systemctl daemon-reload/d' -e 's#/usr/local/bin/#/usr/bin/#' \
-    "$root/deploy/systemd/telemetryd.service" >"$tree/lib/systemd/system/telemetryd.service"
+# Installed by hand they lie elsewhere, as their first lines say.
+for unit in telemetryd.service telemetryd.socket; do
+    sed -e '/^# telemetryd under systemd/,/^#   systemctl daemon-reload/d' -e 's#/usr/local/bin/#/usr/bin/#' \
+        "$root/deploy/systemd/$unit" >"$tree/lib/systemd/system/$unit"
+done
 install -m 0640 "$root/deploy/systemd/telemetryd.env" "$tree/etc/telemetryd/telemetryd.env"
 gzip -9nc "$root/deploy/debian/telemetryd.8" >"$tree/usr/share/man/man8/telemetryd.8.gz"
 gzip -9nc "$root/README.md" >"$doc/README.md.gz"

@@ -56,6 +56,9 @@ describe('the Debian package', () => {
         const unit = readFileSync(join(tree, 'lib/systemd/system/telemetryd.service'), 'utf8');
         assert.match(unit, /^ExecStart=\/usr\/bin\/telemetryd$/m);
         assert.match(unit, /^EnvironmentFile=-\/etc\/telemetryd\/telemetryd\.env$/m);
+        const names = ['telemetryd.service', 'telemetryd.socket'].map((name) => join(tree, 'lib/systemd/system', name));
+        for (const name of names) // what is written for those who install by hand is left out
+            assert.doesNotMatch(readFileSync(name, 'utf8'), /\/etc\/systemd|usr\/local/);
     });
 
     it('checks the settings that it brings, and serves with them', async () => {

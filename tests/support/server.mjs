@@ -53,12 +53,12 @@ export function assertNoSecrets(text, env, where) {
 }
 
 /** Fails with the report itself, not with the log around it. */
-function assertNoSanitizerReport(stderr) {
+export function assertNoSanitizerReport(stderr) {
     const at = stderr.search(SANITIZER);
     assert.ok(at < 0, `sanitizer report:\n${stderr.slice(Math.max(0, stderr.lastIndexOf('\n', at)), at + 4000)}`);
 }
 
-const assertBuilt = () => assert.ok(existsSync(BINARY), `${BINARY} is not built; TELEMETRYD_BIN names another one`);
+export const assertBuilt = () => assert.ok(existsSync(BINARY), `${BINARY} is not built; TELEMETRYD_BIN names another one`);
 
 /** Runs the binary to its end. Returns {code, signal, stdout, stderr}. */
 export async function run(args, env = {}, { timeout = 10_000 * SLOW, cwd = tempDirectory() } = {}) {
