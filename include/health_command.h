@@ -6,8 +6,8 @@
 
 #include <stdio.h>
 
-/* GETs the URL (http or https, no redirect, no proxy, a few seconds). Returns the exit status: 0 for an answer
- * of 200; 1 for another or none, 2 for what is no URL, with a line that says why. */
+/* GETs the URL (http or https, no redirect, no proxy, a few seconds). Returns the exit status: 0 for an
+ * answer of 200; 1 for another or none, 2 for what is no URL, with a line that says why. */
 int health_command(const char *url, FILE *errors);
 
 #endif

@@ -21,7 +21,7 @@ int listen_open(const char *host, unsigned port, bool secure, int *fds, unsigned
  * -EINVAL, with one line in message, where it does not listen at host:port (port 0: at any): whom the server
  * lets in is judged by the setting. Then fd is closed as well.
  */
-int listen_adopt(int fd, const char *host, unsigned port, bool secure, int *fds, unsigned count, char *address,
-                 size_t address_size, char *message, size_t message_size);
+int listen_adopt(int fd, const char *host, unsigned port, bool secure, int *fds, unsigned count,
+                 char *address, size_t address_size, char *message, size_t message_size);
 
 #endif

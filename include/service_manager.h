@@ -21,8 +21,8 @@ struct service_manager {
 };
 
 /* Reads the environment. What concerns another process is passed over. A caller that takes listen_fd or
- * metrics_fd over sets it to -1. Returns 0, or -EINVAL with one line in message where sockets were handed over
- * that cannot be told apart or are none; then nothing is open. */
+ * metrics_fd over sets it to -1. Returns 0, or -EINVAL with one line in message where sockets were handed
+ * over that cannot be told apart or are none; then nothing is open. */
 int service_manager_open(struct service_manager *manager, char *message, size_t message_size);
 
 /* Lines "NAME=value" of sd_notify(3). Never waits: what the manager does not read in time it is not told. */

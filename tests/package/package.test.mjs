@@ -1,5 +1,5 @@
 // The Debian package in a clean Debian 12 (debootstrap, as root): installed with what it depends on, used, upgraded, removed and purged.
-// `./dev package test` builds it and names it by TELEMETRYD_PACKAGE; a tree that was made before is kept in .cache/.
+// `./dev package test` makes both: the package is named by TELEMETRYD_PACKAGE, the tree is .cache/bookworm.
 
 import assert from 'node:assert/strict';
 import { execFile, spawn } from 'node:child_process';
@@ -17,12 +17,6 @@ const deb = process.env.TELEMETRYD_PACKAGE;
 const kept = join(root, '.cache', 'bookworm');
 const PORT = 18_080 + process.pid % 1000;
 
-/** The first archive that this machine installs from. */
-function mirror() {
-    const sources = ['/etc/apt/sources.list', '/etc/apt/sources.list.d/debian.sources'].filter(existsSync).map((file) => readFileSync(file, 'utf8')).join('\n');
-    return /^(?:deb |URIs:).*?(https?:\/\/\S+)/m.exec(sources)?.[1] ?? 'http://deb.debian.org/debian';
-}
-
 describe('the Debian package', () => {
     const tree = join(tempDirectory(), 'root');
     const inside = async (command, ...args) => run('chroot', [tree, command, ...args], { timeout: 300_000, env: { PATH: '/usr/sbin:/usr/bin:/sbin:/bin', DEBIAN_FRONTEND: 'noninteractive', LC_ALL: 'C' } });
@@ -31,8 +25,6 @@ describe('the Debian package', () => {
     let untouched;
 
     before(async () => {
-        if (!existsSync(join(kept, 'etc')))
-            await run('debootstrap', ['--variant=minbase', 'bookworm', kept, mirror()], { timeout: 600_000, maxBuffer: 1 << 26 });
         await run('cp', ['-a', kept, tree]);
         cpSync('/etc/resolv.conf', join(tree, 'etc/resolv.conf'), { dereference: true });
         // Services are not started in a tree without a running systemd.
