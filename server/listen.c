@@ -171,24 +171,26 @@ int listen_adopt(int fd, const char *host, unsigned port, bool secure, int *fds,
     socklen_t bound_len;
     unsigned opened = 1;
 
-    int r = check_adopted(fd, host, port, &bound, &bound_len, message, message_size);
     fds[0] = fd;
+    int r = check_adopted(fd, host, port, &bound, &bound_len, message, message_size);
+    if (r != 0)
+        goto fail;
     int flags = fcntl(fd, F_GETFL);
-    if (r == 0 && (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) != 0))
-        r = -errno;
-    for (; r == 0 && opened < count; opened++) {
+    if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) != 0)
+        goto fail_errno;
+    for (; opened < count; opened++) {
         fds[opened] = fcntl(fd, F_DUPFD_CLOEXEC, 0);
-        if (fds[opened] < 0) {
-            r = -errno;
-            snprintf(message, message_size, "cannot share the socket that was handed over: %s", strerror(-r));
-            break;
-        }
-    }
-    if (r != 0) {
-        while (opened > 0)
-            close(fds[--opened]);
-        return r;
+        if (fds[opened] < 0)
+            goto fail_errno;
     }
     write_address(&bound, bound_len, secure ? "https" : "http", address, address_size);
     return 0;
+
+fail_errno:
+    r = -errno;
+    snprintf(message, message_size, "cannot use the socket that was handed over: %s", strerror(-r));
+fail:
+    while (opened > 0)
+        close(fds[--opened]);
+    return r;
 }

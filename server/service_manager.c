@@ -50,8 +50,11 @@ static int take_sockets(struct service_manager *manager, char *message, size_t m
                      metrics ? " named " METRICS : " to serve on; one for metrics is to be named " METRICS);
             return -EINVAL;
         }
-        if (fcntl(fd, F_SETFD, FD_CLOEXEC) != 0) {
-            snprintf(message, message_size, "LISTEN_FDS: descriptor %d is not open", fd);
+        int type;
+        socklen_t type_len = sizeof type;
+        if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &type_len) != 0 ||
+            fcntl(fd, F_SETFD, FD_CLOEXEC) != 0) {
+            snprintf(message, message_size, "LISTEN_FDS: descriptor %d is not a socket", fd);
             return -EINVAL;
         }
         *slot = fd;

@@ -97,6 +97,7 @@ describe('a service manager', { concurrency: 4 }, () => {
         ['a socket that does not listen', { sockets: [{ ...LOOPBACK, type: 'bound' }] }, /is not one that listens for TCP/],
         ['two sockets to serve on', { sockets: [LOOPBACK, LOOPBACK] }, /more than one socket to serve on/],
         ['two sockets for metrics', { sockets: [METRICS, METRICS], env: { TELEMETRYD_METRICS_LISTEN: '127.0.0.1:0' } }, /more than one socket named metrics/],
+        ['fewer sockets than it says', { sockets: [METRICS], count: 2, env: { TELEMETRYD_METRICS_LISTEN: '127.0.0.1:0' } }, /descriptor 4 is not a socket/],
         ['metrics that no setting asks for', { sockets: [LOOPBACK, METRICS] }, /TELEMETRYD_METRICS_LISTEN is not set/],
     ]) {
         it(`is refused: ${rule}`, async (t) => {

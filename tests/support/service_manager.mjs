@@ -52,11 +52,11 @@ class ServiceManager {
     }
 }
 
-/** options: {sockets, watchdog, pid}: see service_manager.py. env, args: the server's. The server is not started yet. */
-export async function startServiceManager(t, { sockets = [], watchdog, pid, env = {}, args = [] } = {}) {
+/** options: {sockets, watchdog, pid, count}: see service_manager.py. env, args: the server's. The server is not started yet. */
+export async function startServiceManager(t, { sockets = [], watchdog, pid, count, env = {}, args = [] } = {}) {
     assertBuilt();
     const settings = { TELEMETRYD_WORKERS: '2', TELEMETRYD_DATA: ':memory:', TELEMETRYD_LISTEN: '127.0.0.1:0', ...env };
-    const options = { argv: [BINARY, ...args], sockets, watchdog, pid };
+    const options = { argv: [BINARY, ...args], sockets, watchdog, pid, count };
     const child = spawn('python3', [join(root, 'tests/support/service_manager.py'), JSON.stringify(options)],
         { env: cleanEnvironment(settings), cwd: tempDirectory(), stdio: 'pipe' });
     const manager = new ServiceManager(child);

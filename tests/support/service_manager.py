@@ -2,7 +2,7 @@
 """A service manager in small: it keeps listening sockets, runs the server on them, and hears what it is told.
 
 Its argument is JSON: {"argv": [...], "sockets": [{"address", "port", "type", "name"}], "watchdog": microseconds, "pid": whose sockets
-they are, if not the server's}. Events are JSON lines on its stdout. It takes the lines "start", "signal TERM", "freeze" (every thread of the
+they are, if not the server's, "count": how many it says there are}. Events are JSON lines on its stdout. It takes the lines "start", "signal TERM", "freeze" (every thread of the
 server but its first) and "thaw"; at the end of its input it ends. Its stderr is the server's.
 """
 import ctypes
@@ -46,7 +46,7 @@ def start(sockets, notify):
     if options.get("watchdog"):
         environment.update(WATCHDOG_USEC=str(options["watchdog"]), WATCHDOG_PID=str(os.getpid()))
     if sockets:
-        environment.update(LISTEN_PID=str(options.get("pid", os.getpid())), LISTEN_FDS=str(len(sockets)),
+        environment.update(LISTEN_PID=str(options.get("pid", os.getpid())), LISTEN_FDS=str(options.get("count", len(sockets))),
                            LISTEN_FDNAMES=":".join(each.get("name", "http") for each in options["sockets"]))
     os.execve(options["argv"][0], options["argv"], environment)
 
